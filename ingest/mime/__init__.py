@@ -1,0 +1,1 @@
+"""MIME, pure: octets in, parts, decoded octets, defects and a splice program out."""

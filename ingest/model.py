@@ -1,0 +1,207 @@
+"""The values that all layers share: frozen, and named as the RFCs name them.
+
+Sizes are octets, durations seconds, points in time aware datetimes in UTC, hashes lower-case
+hexadecimal SHA-256, unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from ingest.errors import SettingsError
+
+Octets: TypeAlias = "bytes | bytearray | memoryview"
+
+Tls: TypeAlias = Literal["implicit", "starttls", "none"]
+
+
+class DeleteRule(msgspec.Struct, frozen=True):
+    """When a stored message may be deleted from its server.
+
+    `committed`: as soon as it is durable in the store. `never`: left on the server.
+    `after 7d`: so long after it was committed (s, m, h, d and w are understood).
+    """
+
+    mode: Literal["committed", "never", "after"]
+    after: timedelta = timedelta()
+
+    @classmethod
+    def parse(cls, text: str) -> DeleteRule:
+        """Read `committed`, `never` or `after 7d`.
+
+        Raises:
+            SettingsError: for anything else.
+        """
+        match text.split():
+            case ["committed"]:
+                return cls("committed")
+            case ["never"]:
+                return cls("never")
+            case ["after", span] if found := re.fullmatch(r"(\d{1,6})([smhdw])", span):
+                unit = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
+                return cls("after", timedelta(seconds=int(found[1]) * unit))
+        raise SettingsError(
+            f"unknown delete rule {text!r}", remedy="use committed, never, or after 7d"
+        )
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        if self.mode == "after":
+            return f"after {int(self.after.total_seconds())}s"
+        return self.mode
+
+
+class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
+    """Our configured account for one maildrop."""
+
+    id: str  # opaque, never derived from the address
+    name: str  # what people call it on the command line; unique
+    tenant: str = "default"
+    host: str
+    port: int
+    tls: Tls = "implicit"
+    username: str
+    password: str  # `env:NAME`, `file:PATH` or `sealed:TOKEN`; never the password itself
+    ca_file: str = ""  # PEM file to trust instead of the system's authorities
+    delete: str = "committed"  # see DeleteRule
+    paused: str = ""  # why it is not polled; empty: it is
+
+    @property
+    def group(self) -> str:
+        """The limit group: mailboxes of one provider host and one tenant share their slots."""
+        return f"{self.host}|{self.tenant}"
+
+    def __repr__(self) -> str:
+        """Name the mailbox by its id alone: an address is personal, a secret is secret."""
+        return f"Mailbox(id={self.id!r})"
+
+
+class Lease(NamedTuple):
+    """The right to hold a session with one mailbox, until it expires or is given back."""
+
+    mailbox: str  # id
+    group: str
+    id: str  # random, compared for equality at every write
+
+
+class Listed(NamedTuple):
+    """One message as STAT, LIST and UIDL announce it."""
+
+    number: int  # RFC 1939 message-number, of this session only
+    octets: int  # what LIST says, which servers get wrong: never framing
+    unique_id: str | None  # None: missing, blank, or listed more than once
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What we remember of a message by its unique-id."""
+
+    record_id: str
+    listed_octets: int
+    header_sha256: str  # of what TOP n 0 gave or would give; empty: header block over the limit
+    committed_at: float  # seconds since the epoch, by Redis's clock
+    deleted: bool = False  # QUIT answered +OK after its DELE
+
+
+class Defect(msgspec.Struct, frozen=True):
+    """Damage found in a message, or a limit it went over. A fact, never an error."""
+
+    name: str  # static, e.g. "multipart-unterminated"
+    part: str = ""  # part path, e.g. "1.2"; empty: the message
+    note: str = ""  # numbers and names of fields, never content
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One leaf of the MIME tree (RFC 2045 "entity"), extracted or not."""
+
+    path: str  # "1.2" as in IMAP's body section numbers
+    content_type: str  # lower-case type/subtype
+    charset: str = ""
+    disposition: str = ""  # RFC 2183: inline, attachment, ...
+    filename: str = ""  # safe to display: no controls, bidi overrides, path parts
+    filename_raw: str = ""  # the header value as it came, unfolded
+    content_id: str = ""
+    encoding: str = "7bit"  # Content-Transfer-Encoding, lower-case
+    encoded_octets: int
+    octets: int  # decoded
+    sha256: str  # of the decoded octets
+    key: str = ""  # object that holds the decoded octets; empty: it is in the skeleton
+
+
+class Skeleton(msgspec.Struct, frozen=True):
+    """Where the octets are that no part holds."""
+
+    octets: int
+    sha256: str
+    key: str = ""  # an object of its own where it is large; empty: in the commit object
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What the header says of the message, decoded; addresses as "Name <local@domain>"."""
+
+    message_id: str = ""
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    sender: tuple[str, ...] = ()  # From
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    reply_to: tuple[str, ...] = ()
+    subject: str = ""
+    date: str = ""  # RFC 3339; empty: missing or unreadable
+    classification: Literal["message", "bounce", "auto-reply", "list"] = "message"
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event exactly as it is sent, now and at every later sending."""
+
+    id: str
+    type: str
+    json: str  # CloudEvents 1.0, structured mode
+
+
+# One step of a splice program (see ingest.mime.splice): ("copy", octets),
+# ("raw", part key index, offset, octets) or
+# ("base64", part key index, offset, octets, line length, "crlf" | "lf").
+Step: TypeAlias = (
+    tuple[Literal["copy"], int]
+    | tuple[Literal["raw"], int, int, int]
+    | tuple[Literal["base64"], int, int, int, int, Literal["crlf", "lf"]]
+)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The object that says a message is ours."""
+
+    version: Literal[1] = 1
+    id: str
+    mailbox: str  # id
+    tenant: str
+    batch: str  # ULID
+    index: int  # position in the batch
+    unique_id: str | None
+    listed_octets: int
+    octets: int
+    sha256: str
+    header_sha256: str
+    retrieved_at: datetime
+    skeleton: Skeleton
+    program: tuple[tuple[str | int, ...], ...]  # of Step
+    envelope: Envelope
+    preview: str = ""
+    parts: tuple[Part, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    events: tuple[StoredEvent, ...] = ()
+
+
+def record_id(mailbox: str, sha256: str) -> str:
+    """The id of the record of a message: the same for the same octets in the same mailbox."""
+    return hashlib.sha256(f"record/1\n{mailbox}\n{sha256}".encode()).hexdigest()[:32]
+
+
+def event_id(record: str, event_type: str) -> str:
+    """The id of an event: the same for the same record and event type."""
+    return hashlib.sha256(f"event/1\n{record}\n{event_type}".encode()).hexdigest()[:32]

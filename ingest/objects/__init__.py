@@ -1,0 +1,1 @@
+"""Object stores and what we keep in them: parts, commit objects, and their sweep."""

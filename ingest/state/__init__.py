@@ -1,0 +1,1 @@
+"""Redis or Valkey: schedule, ledger, outbox and mailbox registry, an index that can be rebuilt."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS, deadlines and sign-in: POP3 over a real network."""
