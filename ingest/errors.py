@@ -22,7 +22,7 @@
     │   └── ProofFailed          what is stored would not give the original back
     └── StateError               Redis
         ├── StateUnavailable     unreachable, loading, failing over: try again later
-        └── StateRefused         wrong credentials, rights, version, out of memory: a person must act
+        └── StateRefused         wrong credentials, rights or version, no memory left
 
 Each message is one line: what happened, to which mailbox or message or setting. `remedy`, where
 there is one, says what to do about it. `code` names the class of error in logs and metrics.
