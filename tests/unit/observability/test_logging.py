@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from ingest.observability.logging import configure
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_stream_that_is_no_terminal_gets_one_json_object_a_line() -> None:
+    stream = io.StringIO()
+    configure("auto", "info", stream=stream)
+
+    structlog.get_logger().info("session.completed", mailbox="01M", messages=3)
+
+    (line,) = lines(stream)
+    assert line["event"] == "session.completed"
+    assert line["mailbox"] == "01M"
+    assert line["messages"] == 3
+    assert line["level"] == "info"
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_terminal_gets_readable_lines() -> None:
+    stream = Terminal()
+    configure("auto", "info", stream=stream)
+
+    structlog.get_logger().info("session.completed", mailbox="01M")
+
+    assert "session.completed" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_lines_below_the_level_are_left_out() -> None:
+    stream = io.StringIO()
+    configure("json", "warning", stream=stream)
+
+    structlog.get_logger().info("session.completed")
+    structlog.get_logger().warning("session.failed")
+
+    assert [line["event"] for line in lines(stream)] == ["session.failed"]
+
+
+def test_bound_context_is_in_every_line() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    with structlog.contextvars.bound_contextvars(mailbox="01M"):
+        structlog.get_logger().info("session.started")
+
+    assert lines(stream)[0]["mailbox"] == "01M"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "DB_PASSWD",
+        "client_secret",
+        "token",
+        "refresh_token",
+        "Authorization",
+        "api_key",
+    ],
+)
+def test_a_field_with_the_name_of_a_secret_is_redacted(name: str) -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    structlog.get_logger().info("signed_in", **{name: "hunter2"}, nested=[{name: "hunter2"}])
+
+    assert "hunter2" not in stream.getvalue()
+    assert lines(stream)[0][name] == "[redacted]"
+
+
+def test_subjects_and_user_names_are_redacted_but_object_keys_are_not() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    structlog.get_logger().info("part.stored", subject="Offer", username="jo", key="mail/part-1")
+
+    (line,) = lines(stream)
+    assert (line["subject"], line["username"]) == ("[redacted]", "[redacted]")
+    assert line["key"] == "mail/part-1"
+
+
+def test_the_password_in_a_url_is_redacted_wherever_it_stands() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    structlog.get_logger().info("redis.lost", url="redis://me:hunter2@redis.example/0")
+    logging.getLogger("celery").error("lost %s", "redis://:hunter2@redis.example/0")
+    try:
+        raise ConnectionError("no route to rediss://me:hunter2@redis.example")  # noqa: TRY301 - the point
+    except ConnectionError:
+        structlog.get_logger().exception("redis.lost")
+
+    assert "hunter2" not in stream.getvalue()
+    assert "redis.example" in stream.getvalue()
+
+
+def test_an_exception_is_one_field_without_local_variables() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    def sign_in() -> None:
+        phrase = "hunter" + "2"
+        raise ValueError(len(phrase))
+
+    try:
+        sign_in()
+    except ValueError:
+        structlog.get_logger().exception("session.failed")
+
+    (line,) = lines(stream)
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert line["exception"][0]["frames"][-1]["name"] == "sign_in"
+    assert "hunter2" not in stream.getvalue()
+    assert "exc_info" not in line
+
+
+def test_an_exception_on_a_terminal_is_a_traceback() -> None:
+    stream = Terminal()
+    configure("auto", stream=stream)
+
+    try:
+        raise ValueError("broken")  # noqa: TRY301 - the point
+    except ValueError:
+        structlog.get_logger().exception("session.failed")
+
+    assert "ValueError: broken" in stream.getvalue()
+
+
+def test_libraries_come_through_the_same_renderer_from_warning_up() -> None:
+    stream = io.StringIO()
+    logging.getLogger("celery.worker").setLevel(logging.NOTSET)
+    configure("json", "debug", stream=stream)
+
+    logging.getLogger("celery.worker").info("chatter")
+    logging.getLogger("botocore").warning("slow down")
+
+    (line,) = lines(stream)
+    assert line["event"] == "slow down"
+    assert line["logger"] == "botocore"
+    assert line["level"] == "warning"
+
+
+def test_a_handler_that_a_library_brought_does_not_double_its_lines() -> None:
+    stream = io.StringIO()
+    foreign = logging.StreamHandler(stream)
+    logging.getLogger("celery").addHandler(foreign)
+    configure("json", stream=stream)
+
+    logging.getLogger("celery").warning("once")
+
+    assert len(lines(stream)) == 1
+
+
+def test_python_warnings_are_log_lines() -> None:
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure("json", stream=stream)
+        warnings.warn("old", UserWarning, stacklevel=1)
+
+    assert "UserWarning: old" in lines(stream)[0]["event"]
+
+
+def test_an_overlong_text_is_cut_in_its_middle() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+
+    structlog.get_logger().info("refused", text="a" * 50_000 + "end")
+
+    text = lines(stream)[0]["text"]
+    assert len(text) < 5000
+    assert text.endswith("aend")
+
+
+def test_deep_and_wide_values_are_cut_and_octets_are_never_shown() -> None:
+    stream = io.StringIO()
+    configure("json", stream=stream)
+    deep: list[Any] = []
+    for _ in range(50):
+        deep = [deep]
+
+    structlog.get_logger().info("odd", deep=deep, wide=list(range(5000)), block=b"Subject: hi")
+
+    (line,) = lines(stream)
+    assert len(line["wide"]) == 100
+    assert line["block"] == "[11 octets]"
+    assert "..." in json.dumps(line["deep"])
