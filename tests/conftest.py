@@ -1,0 +1,54 @@
+"""Servers for the tests that need real ones, and what to do where one can't be had."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import dovecot as dovecot_package
+from tests.servers.dovecot import Dovecot, Maildrop, dovecot_server
+
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+
+_user_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever uses the server needs its package, marked or not."""
+    for item in items:
+        if "dovecot" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.dovecot)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what can't run here; where CI=true, a missing package is a failure instead."""
+    if item.get_closest_marker("dovecot") and dovecot_package.program() is None:
+        reason = f"needs the system package {dovecot_package.PACKAGE}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    if item.get_closest_marker("corpus") and not CORPORA.is_dir():
+        pytest.skip("needs the message corpora beside the checkout, in ../shared/corpora")
+
+
+@pytest.fixture(scope="session")
+def dovecot() -> Iterator[Dovecot]:
+    """One Dovecot for the whole run; every test makes users of its own."""
+    with dovecot_server() as server:
+        yield server
+
+
+@pytest.fixture
+def maildrop(dovecot: Dovecot) -> Maildrop:
+    """The empty maildrop of a new user."""
+    return dovecot.add_user(f"user{next(_user_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """Other projects' test messages; for tests marked `corpus`."""
+    return CORPORA
