@@ -138,6 +138,28 @@ class ObjectStore(Protocol):
         """The address a consumer can fetch the object from: s3://bucket/key or file:///path."""
 
 
+class Log(Protocol):
+    """The log of commit objects. Raises StoreError."""
+
+    def begin(self) -> str:
+        """A new batch id: a ULID, so that the log is ordered in time."""
+
+    def create_part(self, batch: str, number: int) -> PartWriter:
+        """Begin to write the batch's part of that number."""
+
+    def commit(self, batch: str, entries: Sequence[tuple[Record, bytes | None]]) -> None:
+        """Write the commit object of the records, each with its skeleton.
+
+        The skeleton is None where it is an object of its own. Durable when this returns.
+        """
+
+    def uri(self, key: str) -> str:
+        """The address of an object."""
+
+    def record_uri(self, batch: str, index: int) -> str:
+        """The address of one record in its commit object."""
+
+
 class Commitment(NamedTuple):
     """One record as the ledger takes it in, after its batch is durable."""
 
@@ -150,6 +172,9 @@ class Ledger(Protocol):
 
     Every method raises StateError where Redis fails.
     """
+
+    def now(self) -> float:
+        """Redis's clock, by which entries are dated: seconds since the epoch."""
 
     def known(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, LedgerEntry]:
         """The entries of those unique-ids that have one."""

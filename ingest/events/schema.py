@@ -1,0 +1,139 @@
+"""The events: CloudEvents 1.0 in structured JSON mode, at most 64 KiB each.
+
+An event carries references and facts, never content: what does not fit is left out, and
+`dataref` says where all of it can be read (CloudEvents "dataref" extension).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from ingest.model import Defect, Envelope, Record, StoredEvent, event_id
+
+INGESTED = "mail-ingest.message.ingested.v1"
+
+MAX_OCTETS = 64 * 1024
+
+_PREVIEW_WHEN_SHORTENED = 100
+
+
+class PartReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One part of the message and where its decoded octets are."""
+
+    path: str
+    content_type: str
+    filename: str = ""
+    content_id: str = ""
+    disposition: str = ""
+    octets: int
+    sha256: str
+    uri: str = ""  # absent: the part is inside the skeleton
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The facts of one ingested message."""
+
+    mailbox: str
+    tenant: str
+    record: str
+    octets: int
+    sha256: str
+    envelope: Envelope
+    preview: str = ""
+    parts: tuple[PartReference, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    shortened: bool = False  # something was left out: dataref has all of it
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A CloudEvent whose data is a message."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    type: str
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    sequence: str  # CloudEvents "sequence" extension: sorts the events of one mailbox
+    dataref: str
+    data: Message
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def ingested(
+    record: Record, *, deployment: str, dataref: str, uri: Callable[[str], str]
+) -> StoredEvent:
+    """The event that says a message is ours.
+
+    Args:
+        record: the record as it will be stored, without its events.
+        deployment: names the fleet in `source`.
+        dataref: where the record can be read.
+        uri: makes an address of an object's key.
+    """
+    message = Message(
+        mailbox=record.mailbox,
+        tenant=record.tenant,
+        record=record.id,
+        octets=record.octets,
+        sha256=record.sha256,
+        envelope=record.envelope,
+        preview=record.preview,
+        parts=tuple(
+            PartReference(
+                path=part.path,
+                content_type=part.content_type,
+                filename=part.filename,
+                content_id=part.content_id,
+                disposition=part.disposition,
+                octets=part.octets,
+                sha256=part.sha256,
+                uri=uri(part.key) if part.key else "",
+            )
+            for part in record.parts
+        ),
+        defects=record.defects,
+    )
+    event = CloudEvent(
+        id=event_id(record.id, INGESTED),
+        source=f"/mail-ingest/{deployment}/mailboxes/{record.mailbox}",
+        type=INGESTED,
+        time=record.retrieved_at,
+        sequence=f"{record.batch}-{record.index:06d}",
+        dataref=dataref,
+        data=message,
+    )
+    encoded = _encoder.encode(event)
+    if len(encoded) > MAX_OCTETS:
+        encoded = _encoder.encode(msgspec.structs.replace(event, data=_shortened(message)))
+    return StoredEvent(id=event.id, type=event.type, json=encoded.decode())
+
+
+def _shortened(message: Message) -> Message:
+    """The same facts without the lists that a hostile message can make long."""
+    envelope = message.envelope
+    return msgspec.structs.replace(
+        message,
+        envelope=Envelope(
+            message_id=envelope.message_id[:1000],
+            sender=tuple(address[:1000] for address in envelope.sender[:1]),
+            subject=envelope.subject[:1000],
+            date=envelope.date,
+            classification=envelope.classification,
+        ),
+        preview=message.preview[:_PREVIEW_WHEN_SHORTENED],
+        parts=(),
+        defects=(),
+        shortened=True,
+    )
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON schema of the events, made from the models."""
+    return msgspec.json.schema(CloudEvent)

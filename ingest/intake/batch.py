@@ -1,0 +1,92 @@
+"""One batch: the records that one object commits together, like a group commit in a database."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from ingest.intake.ports import Commitment, Log, PartWriter
+from ingest.model import Listed, Record
+
+
+class BatchLimits(NamedTuple):
+    """When a batch is full."""
+
+    messages: int
+    octets: int  # of records and skeletons kept in memory
+    milliseconds: int  # since its first message
+
+
+class Member(NamedTuple):
+    """One message of a batch."""
+
+    listed: Listed
+    record: Record
+    skeleton: bytes | None  # None: an object of its own
+    delete: bool  # DELE follows the commit
+    memorable: bool  # the ledger may know it by its unique-id from now on
+
+
+class Batch:
+    """Records that join until the batch is full, then are committed by one object.
+
+    Args:
+        log: where the batch is written.
+        limits: when it is full.
+    """
+
+    def __init__(self, log: Log, limits: BatchLimits) -> None:
+        self.id = log.begin()
+        self.members: list[Member] = []
+        self._log = log
+        self._limits = limits
+        self._octets = 0
+        self._parts = 0
+        self._writing: list[Future[None]] = []
+        self._opened = time.monotonic()
+
+    def create_part(self) -> PartWriter:
+        """Begin to write an object of this batch."""
+        self._parts += 1
+        return self._log.create_part(self.id, self._parts)
+
+    def await_part(self, writing: Future[None]) -> None:
+        """The batch must not be committed before this object is durable."""
+        self._writing.append(writing)
+
+    def join(self, member: Member) -> None:
+        """Take in one message."""
+        if not self.members:
+            self._opened = time.monotonic()
+        self.members.append(member)
+        record = member.record
+        self._octets += len(member.skeleton or b"") + sum(
+            len(event.json) for event in record.events
+        )
+
+    @property
+    def full(self) -> bool:
+        """Whether it should be committed before another message joins."""
+        return bool(self.members) and (
+            len(self.members) >= self._limits.messages
+            or self._octets >= self._limits.octets
+            or (time.monotonic() - self._opened) * 1000 >= self._limits.milliseconds
+        )
+
+    def write(self) -> None:
+        """Write the commit object, after every part is durable. The batch is ours on return.
+
+        Raises:
+            StoreError: a part or the commit object could not be written.
+        """
+        for writing in self._writing:
+            writing.result()
+        self._log.commit(self.id, [(member.record, member.skeleton) for member in self.members])
+
+    def commitments(self) -> list[Commitment]:
+        """What the ledger takes in once the batch is durable."""
+        return [
+            Commitment(member.record, member.listed.unique_id if member.memorable else None)
+            for member in self.members
+        ]

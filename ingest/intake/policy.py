@@ -1,0 +1,179 @@
+"""The decisions of the intake, pure: what to do with what a maildrop lists.
+
+The evidence for a DELE is one of two (never a unique-id alone, which servers reuse, double and
+renumber; RFC 1939 section 7 promises no more than "unique while the message is there"):
+
+- retrieved in this very session and its octets committed, or
+- known by unique-id *and* size as listed *and* the SHA-256 of its header block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ingest.errors import (
+    IngestError,
+    MaildropBusy,
+    RegistryError,
+    SessionStopped,
+    SettingsError,
+    SignInRefused,
+    StateError,
+    StoreError,
+)
+from ingest.model import DeleteRule, LedgerEntry, Listed
+
+# A message that took a worker down so often, for a reason nobody knows, is stored unparsed.
+MOST_ATTEMPTS = 3
+
+# Servers count line ends, stuffing and headers of their own into LIST; a message that is shorter
+# by more than this was cut somewhere.
+_SHORT_OCTETS = 4096
+_SHORT_PER_CENT = 10
+
+
+class Known(NamedTuple):
+    """A listed message that the ledger knows by unique-id and size."""
+
+    listed: Listed
+    entry: LedgerEntry
+
+
+class Plan(NamedTuple):
+    """What a session does with each listed message."""
+
+    retrieve: tuple[Listed, ...]  # new, or not certain to be known
+    delete: tuple[Known, ...]  # stored earlier; DELE once the header block is seen to be the same
+    keep: tuple[Listed, ...]  # stored earlier; stays on the server for now
+
+
+def plan(
+    listing: Sequence[Listed],
+    known: Mapping[str, LedgerEntry],
+    rule: DeleteRule,
+    now: float,
+    *,
+    strict: bool = False,
+) -> Plan:
+    """Sort the listing into what to retrieve, what to delete and what to keep.
+
+    Args:
+        listing: the maildrop.
+        known: the ledger's entries by unique-id.
+        rule: the mailbox's delete rule.
+        now: seconds since the epoch by the clock that dated the entries.
+        strict: accept only octets retrieved in this session as evidence.
+    """
+    retrieve: list[Listed] = []
+    delete: list[Known] = []
+    keep: list[Listed] = []
+    for listed in listing:
+        entry = known.get(listed.unique_id) if listed.unique_id else None
+        if entry is None or entry.listed_octets != listed.octets:
+            retrieve.append(listed)
+        elif not may_delete(rule, entry.committed_at, now):
+            keep.append(listed)
+        elif entry.header_sha256 and not strict:
+            delete.append(Known(listed, entry))
+        else:
+            retrieve.append(listed)
+    return Plan(tuple(retrieve), tuple(delete), tuple(keep))
+
+
+def may_delete(rule: DeleteRule, committed_at: float, now: float) -> bool:
+    """Whether a message committed then may leave the server now."""
+    if rule.mode == "after":
+        return now >= committed_at + rule.after.total_seconds()
+    return rule.mode == "committed"
+
+
+def is_short(listed_octets: int, octets: int) -> bool:
+    """Whether a message has far fewer octets than LIST announced: cut on the way, perhaps."""
+    tolerance = max(_SHORT_OCTETS, listed_octets * _SHORT_PER_CENT // 100)
+    return octets < listed_octets - tolerance
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a mailbox is doing: kept between its sessions."""
+
+    interval: float = 0.0  # seconds between its last two due times
+    failures: int = 0  # in a row
+    error: str = ""  # the last failure's code; empty: the last session went well
+    message: str = ""  # the last failure's message and remedy
+    polled_at: float = 0.0  # end of the last session, by Redis's clock
+
+
+class Next(NamedTuple):
+    """When a mailbox is due again."""
+
+    due_in: float  # seconds
+    standing: Standing
+    pause: str = ""  # why it should not be polled until a person acts; empty: go on
+
+
+class Pace(NamedTuple):
+    """The shortest and the longest interval between two sessions of a mailbox, in seconds."""
+
+    shortest: float
+    longest: float
+
+
+# A server says "wrong password" during its own outages too, so one refusal is not believed.
+_SIGN_IN_DELAYS = (300.0, 900.0, 3600.0)
+_BUSY_DELAY = 60.0
+_LONGEST_DELAY = 3600.0
+
+
+def after_success(
+    standing: Standing, pace: Pace, *, arrived: int, left: int, now: float, jitter: float
+) -> Next:
+    """When a mailbox is due after a session that ended well.
+
+    Mail that arrives shortens the interval, silence lengthens it by half.
+
+    Args:
+        standing: before the session.
+        pace: the bounds.
+        arrived: messages retrieved.
+        left: messages not started for the session's limits; they are fetched without a pause.
+        now: seconds since the epoch by Redis's clock.
+        jitter: a random number from 0 to 1.
+    """
+    before = standing.interval or pace.shortest
+    interval = pace.shortest if arrived else before * 1.5
+    interval = min(max(interval, pace.shortest), pace.longest)
+    due_in = 0.0 if left else interval * (0.9 + 0.2 * jitter)
+    return Next(due_in, Standing(interval=interval, polled_at=now))
+
+
+def after_failure(
+    standing: Standing, pace: Pace, error: IngestError, *, now: float, jitter: float
+) -> Next:
+    """When a mailbox is due after a session that failed: later for each failure in a row."""
+    failures = standing.failures + 1
+    failed = Standing(
+        interval=standing.interval,
+        failures=failures,
+        error=error.code,
+        message=f"{error}; {error.remedy}" if error.remedy else str(error),
+        polled_at=now,
+    )
+    match error:
+        case SessionStopped() | StoreError() | StateError():
+            # Not the mailbox's fault: as if it had not been polled.
+            return Next(pace.shortest, msgspec.structs.replace(failed, failures=standing.failures))
+        case SignInRefused() if failures > len(_SIGN_IN_DELAYS):
+            return Next(0.0, failed, pause=f"sign-in refused {failures} times in a row")
+        case SignInRefused():
+            delay = _SIGN_IN_DELAYS[failures - 1]
+        case RegistryError() | SettingsError():
+            return Next(0.0, failed, pause=str(error))
+        case MaildropBusy():
+            delay = _BUSY_DELAY * failures
+        case _:
+            delay = pace.shortest * 2.0 ** min(failures - 1, 16)
+    delay = min(max(delay, pace.shortest), _LONGEST_DELAY)
+    return Next(delay * (0.75 + 0.5 * jitter), failed)

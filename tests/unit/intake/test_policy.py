@@ -1,0 +1,159 @@
+"""The pure decisions: what to retrieve, what to delete, when to come back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ingest.errors import (
+    ConnectionFailed,
+    IngestError,
+    LeaseLost,
+    MaildropBusy,
+    RegistryError,
+    SignInRefused,
+    StateUnavailable,
+    StoreUnavailable,
+)
+from ingest.intake.policy import (
+    Next,
+    Pace,
+    Standing,
+    after_failure,
+    after_success,
+    is_short,
+    may_delete,
+    plan,
+)
+from ingest.model import DeleteRule, LedgerEntry, Listed
+
+NOW = 1_000_000.0
+COMMITTED = DeleteRule("committed")
+NEVER = DeleteRule("never")
+A_WEEK = DeleteRule("after", timedelta(days=7))
+PACE = Pace(shortest=30, longest=600)
+
+
+def entry(
+    octets: int = 100, *, header: str = "h", at: float = NOW, deleted: bool = False
+) -> LedgerEntry:
+    return LedgerEntry("record", octets, header, at, deleted)
+
+
+def test_an_unknown_message_is_retrieved() -> None:
+    listed = Listed(1, 100, "a")
+    assert plan([listed], {}, COMMITTED, NOW).retrieve == (listed,)
+
+
+def test_a_message_without_a_unique_id_is_retrieved() -> None:
+    listed = Listed(1, 100, None)
+    assert plan([listed], {}, NEVER, NOW).retrieve == (listed,)
+
+
+def test_a_message_stored_earlier_is_deleted_after_its_header_block_is_checked() -> None:
+    listed = Listed(1, 100, "a")
+    decided = plan([listed], {"a": entry()}, COMMITTED, NOW)
+    assert [known.listed for known in decided.delete] == [listed]
+    assert decided.retrieve == ()
+
+
+def test_a_known_unique_id_with_another_size_is_a_new_message() -> None:
+    listed = Listed(1, 101, "a")
+    assert plan([listed], {"a": entry(100)}, COMMITTED, NOW).retrieve == (listed,)
+
+
+def test_a_known_message_without_a_header_hash_is_retrieved_again() -> None:
+    listed = Listed(1, 100, "a")
+    assert plan([listed], {"a": entry(header="")}, COMMITTED, NOW).retrieve == (listed,)
+
+
+def test_strict_evidence_retrieves_again_instead_of_trusting_an_earlier_session() -> None:
+    listed = Listed(1, 100, "a")
+    decided = plan([listed], {"a": entry()}, COMMITTED, NOW, strict=True)
+    assert decided.retrieve == (listed,)
+    assert decided.delete == ()
+
+
+def test_never_keeps_what_is_stored() -> None:
+    listed = Listed(1, 100, "a")
+    assert plan([listed], {"a": entry(at=0)}, NEVER, NOW).keep == (listed,)
+
+
+def test_after_a_week_means_a_week_after_the_commit() -> None:
+    young, old = Listed(1, 100, "young"), Listed(2, 100, "old")
+    known = {"young": entry(at=NOW - 604_799), "old": entry(at=NOW - 604_800)}
+    decided = plan([young, old], known, A_WEEK, NOW)
+    assert decided.keep == (young,)
+    assert [one.listed for one in decided.delete] == [old]
+
+
+def test_a_new_message_may_be_deleted_at_once_only_by_the_default_rule() -> None:
+    assert may_delete(COMMITTED, NOW, NOW)
+    assert not may_delete(NEVER, 0, NOW)
+    assert not may_delete(A_WEEK, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("listed", "octets", "short"),
+    [(1000, 0, False), (10_000, 5_000, True), (1_000_000, 950_000, False), (100, 500, False)],
+)
+def test_only_a_message_far_shorter_than_listed_is_suspected(
+    listed: int, octets: int, *, short: bool
+) -> None:
+    assert is_short(listed, octets) is short
+
+
+def success(standing: Standing, *, arrived: int = 0, left: int = 0) -> tuple[float, Standing]:
+    after = after_success(standing, PACE, arrived=arrived, left=left, now=NOW, jitter=0.5)
+    return after.due_in, after.standing
+
+
+def test_mail_that_arrives_brings_the_shortest_interval() -> None:
+    due_in, standing = success(Standing(interval=600), arrived=1)
+    assert (due_in, standing.interval) == (30, 30)
+
+
+def test_silence_lengthens_the_interval_up_to_the_longest() -> None:
+    standing = Standing()
+    for _ in range(20):
+        standing = success(standing)[1]
+    assert success(standing) == (600, Standing(interval=600, polled_at=NOW))
+
+
+def test_what_a_session_left_is_fetched_without_a_pause() -> None:
+    assert success(Standing(), arrived=5, left=1)[0] == 0
+
+
+def test_success_forgets_earlier_failures() -> None:
+    assert success(Standing(failures=3, error="connection", message="x"))[1].failures == 0
+
+
+def failure(error: IngestError, failures: int = 0) -> Next:
+    return after_failure(Standing(failures=failures), PACE, error, now=NOW, jitter=0.5)
+
+
+def test_failures_in_a_row_back_off_to_an_hour_at_most() -> None:
+    delays = [failure(ConnectionFailed("x"), failures).due_in for failures in range(12)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[-1]) == (30, 3600)
+
+
+def test_a_refused_sign_in_is_tried_three_times_before_the_mailbox_is_paused() -> None:
+    decisions = [failure(SignInRefused("no"), failures) for failures in range(4)]
+    assert [bool(decided.pause) for decided in decisions] == [False, False, False, True]
+
+
+def test_a_busy_maildrop_is_not_hammered() -> None:
+    assert failure(MaildropBusy("in use", response_code="IN-USE"), 4).due_in == 300
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("x"), StateUnavailable("x"), LeaseLost("x")])
+def test_our_own_trouble_is_not_held_against_the_mailbox(error: IngestError) -> None:
+    decided = failure(error, failures=2)
+    assert decided.standing.failures == 2
+    assert decided.due_in == PACE.shortest
+
+
+def test_an_unreadable_secret_pauses_the_mailbox_and_says_why() -> None:
+    assert "key" in failure(RegistryError("no key opens the password")).pause
