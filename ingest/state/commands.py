@@ -1,0 +1,69 @@
+"""Redis as the rest of this package uses it: our keys, our Lua scripts, our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from itertools import islice
+from typing import Any, Final
+
+from redis import Redis
+from redis.commands.core import Script
+
+from ingest.state.connect import translated
+
+PREFIX: Final = "mail-ingest:"
+CHUNK: Final = 2_000  # members of one command, so that no command holds Redis up for long
+
+Argument = str | bytes | int | float
+
+
+class Commands:
+    """One client, the prefix of our keys, and the scripts under `lua/`.
+
+    Every method raises StateError where Redis fails.
+    """
+
+    def __init__(self, client: Redis, prefix: str = PREFIX) -> None:
+        self.client = client
+        self._prefix = prefix
+        self._scripts: dict[str, Script] = {}
+
+    def key(self, *names: str) -> str:
+        """Our key of that name."""
+        return self._prefix + ":".join(names)
+
+    def run(self, *command: Argument) -> Any:  # noqa: ANN401 - each command has its own reply
+        """Run one command."""
+        with translated():
+            return self.client.execute_command(*command)  # type: ignore[no-untyped-call]  # theirs
+
+    def call(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:  # noqa: ANN401 - each script has its own reply
+        """Run `lua/<script>.lua`, atomically, by its hash; it is loaded where Redis lacks it."""
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = self.client.register_script(_source(script))
+        with translated():
+            return known(keys, arguments)
+
+    def now(self) -> float:
+        """Redis's clock: seconds since the epoch."""
+        seconds, microseconds = self.run("TIME")
+        return float(seconds) + float(microseconds) / 1e6
+
+
+def chunks(items: Sequence[str], size: int = CHUNK) -> Iterator[Sequence[str]]:
+    """The items in runs of at most that size."""
+    source = iter(items)
+    while run := list(islice(source, size)):
+        yield run
+
+
+def text(reply: bytes) -> str:
+    """A reply as text: unique-ids come from servers and may hold any octet."""
+    return reply.decode("utf-8", "surrogateescape")
+
+
+def _source(script: str) -> str:
+    folder = files("ingest.state") / "lua"
+    return "\n".join((folder / f"{name}.lua").read_text() for name in ("prelude", script))
