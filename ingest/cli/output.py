@@ -1,0 +1,135 @@
+"""What commands print: tables and sentences for people, JSON for programs.
+
+Results go to standard output, errors and progress to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+_PIPE_WIDTH = 1000  # columns where no terminal limits them
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_THOUSAND = 1000
+
+
+def print_json(document: object) -> None:
+    """One JSON document on one line."""
+    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_error(error: IngestError) -> None:
+    """The one line that says what happened, and the one that says what to do."""
+    sys.stderr.write(f"error: {visible(str(error))}\n")
+    if error.remedy:
+        sys.stderr.write(f"  → {visible(error.remedy)}\n")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or as wide as needed in a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
+    """An aligned table; the columns named in `right` hold numbers. Cells are made safe."""
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        numeric = column in right
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ignore" if numeric else "ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    out.print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values, one pair a line, the values aligned."""
+    pairs = [(name, visible(value)) for name, value in facts]
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+def visible(text: str) -> str:
+    """The text without what could move the cursor, hide or reorder other text."""
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t\r":
+        return " "
+    # Cc: controls, escapes. Cf: bidi overrides, zero-width. Zl, Zp: line breaks. Cs: half pairs.
+    category = unicodedata.category(character)
+    return "\N{REPLACEMENT CHARACTER}" if category in ("Cc", "Cf", "Zl", "Zp", "Cs") else character
+
+
+def octets(number: float) -> str:
+    """A size for people: 31.5 MB."""
+    for unit in _UNITS:
+        if number < _THOUSAND or unit == _UNITS[-1]:
+            break
+        number /= _THOUSAND
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and its noun: 1 message, 2 messages, 1,000 messages."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def moment(when: datetime) -> str:
+    """A point in time in the local time zone, to the second."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless told not to.
+
+    Raises:
+        typer.Abort: the answer is no, or nobody is there to answer.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is at the terminal to confirm: add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def choose(text: str, parse: Callable[[str], object]) -> str:
+    """The text itself, where `parse` takes it; a usage error with its message otherwise."""
+    try:
+        parse(text)
+    except IngestError as error:
+        remedy = f": {error.remedy}" if error.remedy else ""
+        raise typer.BadParameter(f"{error}{remedy}") from None
+    return text
