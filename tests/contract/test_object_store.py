@@ -16,8 +16,11 @@ import pytest
 from ingest.errors import ObjectMissing, SessionStopped, StoreRefused
 from ingest.objects.budget import BLOCK, Budget
 from ingest.objects.directory import DirectoryStore
+from ingest.objects.open import open_store
+from ingest.objects.options import S3Options
 from ingest.objects.probe import Store
 from tests.fakes.memory_store import MemoryStore
+from tests.servers.seaweedfs import SeaweedFs
 
 PIECE = hashlib.sha256(b"piece").digest() * 6000  # 192,000 octets, as a slice of base64 decodes to
 LATER = timedelta(days=1)
@@ -32,11 +35,22 @@ def budget() -> Budget:
     return Budget(4 * BLOCK, patience=60)
 
 
-@pytest.fixture(params=["memory", "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, budget: Budget) -> Iterator[Store]:
+@pytest.fixture(params=["memory", "directory", "seaweedfs"])
+def store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    budget: Budget,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Store]:
     store: Store = MemoryStore()
     if request.param == "directory":
         store = DirectoryStore(tmp_path / "store")
+    if request.param == "seaweedfs":
+        server: SeaweedFs = request.getfixturevalue("seaweedfs")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        options = S3Options(endpoint=server.endpoint, path_style=True)
+        store = open_store(f"s3://{server.bucket}/{uuid.uuid4().hex}", budget, options)
     yield store
     store.close()
     assert budget.free == budget.octets, "a buffer was not given back"
