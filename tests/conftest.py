@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.servers import dovecot as dovecot_package
 from tests.servers.dovecot import Dovecot, Maildrop, dovecot_server
+from tests.servers.seaweedfs import SeaweedFs, seaweedfs_server
+from tests.servers.valkey import Valkey, valkey_server
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
@@ -46,6 +50,28 @@ def dovecot() -> Iterator[Dovecot]:
 def maildrop(dovecot: Dovecot) -> Maildrop:
     """The empty maildrop of a new user."""
     return dovecot.add_user(f"user{next(_user_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFs]:
+    """One SeaweedFS for the whole run; every test has a prefix of its own."""
+    with seaweedfs_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    """One Valkey for the whole run; tests use `valkey`."""
+    with valkey_server() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(shared_valkey: Valkey) -> Valkey:
+    """An empty Valkey, for a test that does not kill it (that one starts its own)."""
+    with contextlib.closing(Redis.from_url(shared_valkey.url)) as client:
+        client.flushall()
+    return shared_valkey
 
 
 @pytest.fixture(scope="session")
