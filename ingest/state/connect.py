@@ -82,7 +82,7 @@ def broker_url(url: str) -> str:
     if parts.scheme == "unix":
         virtual_host = options.pop("db", "0")
         query = urlencode({"virtual_host": virtual_host} | options)
-        return urlunsplit(("redis+socket", parts.netloc, parts.path, query, ""))
+        return f"redis+socket://{parts.netloc}{parts.path}?{query}"
     if parts.scheme == "rediss":
         # Without it, kombu does not verify the server's certificate.
         query = urlencode({"ssl_cert_reqs": "required"} | options)

@@ -112,18 +112,18 @@ class RedisLedger:
         for attempts in self._pages("attempts", lease.mailbox):
             self._drop(lease, "attempts", "hash", [a for a in attempts if a not in still_listed])
 
-    def restore(self, batch: str, records: Sequence[Record], *, publish: bool = True) -> int:
+    def restore(self, batch: str, records: Sequence[Record]) -> int:
         """Take in the records of a batch that is in the log but not known here; no lease needed.
 
         Entries that exist stay as they are. The stored events of records that are new here are put
-        into the outbox, unless `publish` is false. Returns how many were.
+        into the outbox. Returns how many were.
         """
         put = 0
         for mailbox in {record.mailbox for record in records}:
             own = [record for record in records if record.mailbox == mailbox]
             arguments: list[Argument] = [batch, int(own[0].retrieved_at.timestamp()), BATCHES_KEPT]
             for record in own:
-                arguments += _flat(record, record.unique_id, publish=publish)
+                arguments += _flat(record, record.unique_id)
             keys = self._keys(mailbox, ["entries", "records", "attempts"])
             shared = [self._redis.key("batches"), self._redis.key("outbox")]
             nobody = self._redis.key("holders", "")
@@ -211,16 +211,14 @@ def _encoded(unique_ids: Iterable[str]) -> list[bytes]:
     return [unique_id.encode("utf-8", "surrogateescape") for unique_id in unique_ids]
 
 
-def _flat(record: Record, unique_id: str | None, *, publish: bool = True) -> list[Argument]:
+def _flat(record: Record, unique_id: str | None) -> list[Argument]:
     """The record as `lua/commit.lua` reads it."""
     flat: list[Argument] = [
         bytes.fromhex(record.id),
         (unique_id or "").encode("utf-8", "surrogateescape"),
         pack_head(record.id, record.header_sha256, record.listed_octets),
+        len(record.events),
     ]
-    if not publish:
-        return [*flat, 0]
-    flat.append(len(record.events))
     for event in record.events:
         flat += (event.id, event.type, event.json)
     return flat

@@ -434,14 +434,6 @@ def test_reading_back_leaves_an_entry_that_is_newer(world: World, lease: Lease) 
     assert world.ledger.known(lease.mailbox, ["u1"]) == before
 
 
-def test_records_from_before_the_checkpoint_are_restored_without_their_events(
-    world: World,
-) -> None:
-    assert world.ledger.restore(BATCH, [record("one")], publish=False) == 0
-    assert world.ledger.committed("mb-a", [record("one").id])
-    assert world.outbox() == []
-
-
 def test_listed_batches_that_were_never_committed_here_are_named(
     world: World, lease: Lease
 ) -> None:

@@ -282,14 +282,12 @@ class MemoryLedger:
         for name in set(attempts) - set(listed):
             del attempts[name]
 
-    def restore(self, batch: str, records: Sequence[Record], *, publish: bool = True) -> int:
+    def restore(self, batch: str, records: Sequence[Record]) -> int:
         self._state.begin("restore")
         put = 0
         for record in records:
             time = int(record.retrieved_at.timestamp())
-            put += self._take_in(
-                record.mailbox, record, record.unique_id, time, restoring=True, publish=publish
-            )
+            put += self._take_in(record.mailbox, record, record.unique_id, time, restoring=True)
         self._state.kept.batches.add(batch)
         return put
 
@@ -316,11 +314,10 @@ class MemoryLedger:
         time: int,
         *,
         restoring: bool = False,
-        publish: bool = True,
     ) -> int:
         kept = self._state.kept
         records = kept.records.setdefault(mailbox, {})
-        events = record.events if publish and record.id not in records else ()
+        events = record.events if record.id not in records else ()
         kept.outbox += [Outgoing(event, mailbox) for event in events]
         records.setdefault(record.id, float(time))
         entries = kept.entries.setdefault(mailbox, {})

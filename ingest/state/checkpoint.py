@@ -1,0 +1,95 @@
+"""Noticing that Redis lost data.
+
+The checkpoint object in the store says which Redis wrote it: its epoch, a random value that Redis
+got when its index was whole, and how many checkpoints it had counted. A Redis without epoch is
+empty; one with another epoch is another one; one that counts less than the checkpoint says was
+rolled back. A restart alone changes only the run id, which is therefore kept for people to read.
+What a Redis lost since its last checkpoint, a second say, is found by comparing batches
+(see readback).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+from redis import Redis
+
+from ingest.errors import ObjectMissing
+from ingest.intake.ports import ObjectStore
+from ingest.state.commands import PREFIX, Commands
+from ingest.state.outbox import oldest_event
+
+_KEY: Final = "checkpoint.json"
+_OCTETS_MAX: Final = 64 * 1024
+
+# An event is put at the commit of its batch, and no batch is committed six hours after it began.
+MARGIN: Final = timedelta(hours=7)
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The time before which every sink is done, and the Redis that said so."""
+
+    before: datetime | None = None  # of batches' ULIDs; None: nothing is known to be done
+    epoch: str
+    count: int  # of checkpoints, this one included
+    run_id: str
+
+
+class Checkpoints:
+    """Writes and reads the checkpoint. Raises StateError and StoreError."""
+
+    def __init__(self, client: Redis, store: ObjectStore, prefix: str = PREFIX) -> None:
+        self.commands = Commands(client, prefix)
+        self._store = store
+
+    def read(self) -> Checkpoint | None:
+        """The checkpoint in the store; None: none was ever written."""
+        try:
+            octets = b"".join(self._store.read(_KEY, octets=_OCTETS_MAX))
+        except ObjectMissing:
+            return None
+        return msgspec.json.decode(octets, type=Checkpoint)
+
+    def write(self, compared: datetime) -> Checkpoint | None:
+        """Say how far every sink is done; None where Redis has no epoch, and nothing can be said.
+
+        `compared`: all batches begun before then are known to Redis, by comparison with the store.
+        """
+        epoch = self.epoch()
+        if epoch is None:
+            return None
+        now = datetime.fromtimestamp(self.commands.now(), UTC)
+        done = min(compared, oldest_event(self.commands) or now, now)
+        count = int(self.commands.run("INCR", self.commands.key("checkpoints")))
+        return self.put(Checkpoint(before=done - MARGIN, epoch=epoch, count=count, run_id=""))
+
+    def put(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Write this checkpoint, with the run id of Redis."""
+        run_id = str(self.commands.run("INFO", "server")["run_id"])
+        checkpoint = msgspec.structs.replace(checkpoint, run_id=run_id)
+        self._store.put(_KEY, msgspec.json.encode(checkpoint))
+        return checkpoint
+
+    def epoch(self) -> str | None:
+        """The epoch of Redis; None where its index is not whole."""
+        epoch: bytes | None = self.commands.run("GET", self.commands.key("epoch"))
+        return None if epoch is None else epoch.decode()
+
+    def count(self) -> int:
+        """How many checkpoints Redis has counted."""
+        return int(self.commands.run("GET", self.commands.key("checkpoints")) or 0)
+
+    def lost(self) -> bool:
+        """Whether Redis is empty, another one, or was rolled back, so that it must be read back.
+
+        Also true of a new installation, whose read-back finds nothing and is done at once.
+        """
+        epoch = self.epoch()
+        if epoch is None:
+            return True
+        checkpoint = self.read()
+        if checkpoint is None:
+            return False
+        return checkpoint.epoch != epoch or self.count() < checkpoint.count

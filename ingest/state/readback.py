@@ -1,0 +1,165 @@
+"""Rebuilding the index from the object store: Redis lost it, or a worker died at its commit."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import structlog
+from redis import Redis
+
+from ingest.errors import StateUnavailable
+from ingest.intake.ports import ObjectStore
+from ingest.model import Record
+from ingest.state.checkpoint import Checkpoint, Checkpoints
+from ingest.state.commands import PREFIX
+from ingest.state.ledger import RedisLedger
+from ingest.state.registry import Registry
+from ingest.state.schedule import Schedule
+
+log = structlog.get_logger()
+
+_LOCK_SECONDS: Final = 120
+_EXTEND_EVERY: Final = 20
+
+
+class Commit(NamedTuple):
+    """One commit object: its batch and the records in it."""
+
+    batch: str
+    records: Sequence[Record]
+
+
+class ReadBackDone(NamedTuple):
+    """What a read-back found."""
+
+    since: datetime | None  # None: the whole log was read
+    mailboxes: int
+    batches: int
+    events: int  # put into the outbox
+
+
+class ReadBack:
+    """Reads the log back. One worker does it; until it is done, nothing can be claimed.
+
+    Args:
+        client: Redis.
+        store: where mailboxes and checkpoint are.
+        commits: yields the commit objects of batches begun at or after that time (None: all).
+        spread_seconds: the first polls of all mailboxes are spread over so many seconds.
+        prefix: of our keys.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        store: ObjectStore,
+        commits: Callable[[datetime | None], Iterable[Commit]],
+        spread_seconds: float,
+        prefix: str = PREFIX,
+    ) -> None:
+        self._checkpoints = Checkpoints(client, store, prefix)
+        self._redis = self._checkpoints.commands
+        self._ledger = RedisLedger(client, prefix)
+        self._registry = Registry(client, store, prefix)
+        self._schedule = Schedule(client, prefix)
+        self._commits = commits
+        self._spread_seconds = spread_seconds
+        self._lock = self._redis.key("read-back")
+
+    def run_if_lost(self) -> ReadBackDone | None:
+        """Read back if Redis lost data and nobody else is doing it; None: there was no need.
+
+        Raises:
+            StateUnavailable: the lock was lost; whoever has it now does the same again.
+            StateError, StoreError: it is not done, and the next call begins again.
+        """
+        if not self._checkpoints.lost():
+            return None
+        lock_id = secrets.token_hex(16)
+        if not self._redis.run("SET", self._lock, lock_id, "NX", "EX", _LOCK_SECONDS):
+            return None
+        try:
+            if not self._checkpoints.lost():  # somebody finished between the two lines above
+                return None
+            return self._run(lock_id)
+        finally:
+            self._give_up(lock_id)
+
+    def compare(self, listed: Sequence[str], read: Callable[[str], Commit]) -> int:
+        """Read back those of the listed batches that Redis doesn't know; how many.
+
+        For the batches of the last hours, all the time: the worker of an unknown one died between
+        its commit and the ledger. Leave out those of the last minutes: they are being committed.
+        """
+        unknown = self._ledger.unknown_batches(listed)
+        for batch in unknown:
+            commit = read(batch)
+            events = self._ledger.restore(commit.batch, commit.records)
+            log.warning("batch_read_back", batch=batch, events=events)
+        return len(unknown)
+
+    def _run(self, lock_id: str) -> ReadBackDone:
+        checkpoint = self._checkpoints.read()
+        since = checkpoint.before if checkpoint else None
+        # A rolled-back Redis has an epoch: without it, nothing can be claimed from here on.
+        self._redis.run("DEL", self._redis.key("epoch"))
+        log.warning("read_back_begun", since=since and since.isoformat())
+        restored = self._registry.restore()
+        for mailbox in restored.removed:
+            self._schedule.unschedule(mailbox.id, mailbox.group)
+        for sentence in restored.refused:
+            log.error("mailbox_not_restored", reason=sentence)
+        mailboxes = [mailbox for mailbox in self._registry.list() if not mailbox.paused]
+        self._schedule.schedule_new(mailboxes, self._spread_seconds)
+        batches, events = self._restore(since, lock_id)
+        self._finish(checkpoint, lock_id)
+        done = ReadBackDone(since, len(mailboxes), batches, events)
+        log.info("read_back_done", mailboxes=done.mailboxes, batches=batches, events=events)
+        return done
+
+    def _restore(self, since: datetime | None, lock_id: str) -> tuple[int, int]:
+        batches, events = 0, 0
+        extended = time.monotonic()
+        for commit in self._commits(since):
+            events += self._ledger.restore(commit.batch, commit.records)
+            batches += 1
+            if time.monotonic() > extended + _EXTEND_EVERY:
+                self._extend(lock_id)
+                extended = time.monotonic()
+        return batches, events
+
+    def _finish(self, checkpoint: Checkpoint | None, lock_id: str) -> None:
+        """Name the new epoch in the store, then in Redis.
+
+        In the other order, a death between the two would leave a Redis that looks lost.
+        """
+        self._extend(lock_id)
+        epoch = secrets.token_hex(16)
+        count = max(self._checkpoints.count(), checkpoint.count if checkpoint else 0) + 1
+        before = checkpoint.before if checkpoint else None
+        self._checkpoints.put(Checkpoint(before=before, epoch=epoch, count=count, run_id=""))
+        keys = [self._lock, self._redis.key("epoch"), self._redis.key("checkpoints")]
+        if not self._redis.call("finish_read_back", keys, [lock_id, epoch, count]):
+            raise self._lock_lost()
+
+    def _extend(self, lock_id: str) -> None:
+        if not self._redis.call("extend", [self._lock], [lock_id, _LOCK_SECONDS]):
+            raise self._lock_lost()
+
+    def _give_up(self, lock_id: str) -> None:
+        """Let another one try at once after a failure, where Redis can be told."""
+        try:
+            self._redis.call("extend", [self._lock], [lock_id, 0])
+        except StateUnavailable:
+            log.info("read_back_lock_left")  # it expires
+
+    @staticmethod
+    def _lock_lost() -> StateUnavailable:
+        return StateUnavailable(
+            "the read-back took its lock's time between two batches, and was stopped",
+            remedy="another worker does it; see how slow the object store is",
+        )

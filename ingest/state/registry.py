@@ -1,0 +1,223 @@
+"""The configured mailboxes: in the object store, where they last, and in Redis, to find them.
+
+The store is written first, so that Redis never knows a mailbox that would be lost with it. In Redis
+a hash has the mailboxes and another one has the claims, a name and an account each, that no two
+mailboxes may share.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from redis import Redis
+
+from ingest.errors import ObjectMissing, RegistryError
+from ingest.intake.ports import ObjectStore
+from ingest.model import Mailbox
+from ingest.state.commands import CHUNK, PREFIX, Commands, text
+
+_FOLDER: Final = "mailboxes/"
+_SETTINGS_OCTETS_MAX: Final = 256 * 1024  # of one mailbox
+_ATTEMPTS: Final = 10  # at a change that others change meanwhile
+
+
+class Restored(NamedTuple):
+    """What `restore` changed in Redis."""
+
+    added: list[Mailbox]
+    removed: list[Mailbox]
+    refused: list[str]  # one sentence for each object that is no mailbox, or is one twice
+
+
+def new_mailbox_id() -> str:
+    """A new mailbox id: random, so that it says nothing about the account."""
+    return "mb-" + base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+class Registry:
+    """The mailboxes. Raises StateError and StoreError where Redis or the store fails."""
+
+    def __init__(self, client: Redis, store: ObjectStore, prefix: str = PREFIX) -> None:
+        self._redis = Commands(client, prefix)
+        self._store = store
+        self._mailboxes = self._redis.key("mailboxes")
+        self._claims = self._redis.key("mailbox-claims")
+
+    def add(self, mailbox: Mailbox) -> Mailbox:
+        """Keep a new mailbox, whose id comes from `new_mailbox_id`.
+
+        Raises:
+            RegistryError: another mailbox has its name or its account.
+        """
+        if self._redis.run("HEXISTS", self._mailboxes, mailbox.id):
+            raise RegistryError(f"mailbox {mailbox.id} exists", remedy="give it a new id")
+        return self._keep(mailbox, b"")
+
+    def update(self, mailbox: Mailbox) -> Mailbox:
+        """Keep a changed mailbox.
+
+        Raises:
+            RegistryError: there is none of its id, or another one has its name or its account.
+        """
+        return self._keep(mailbox, self._seen(mailbox.id))
+
+    def get(self, name_or_id: str) -> Mailbox:
+        """One mailbox.
+
+        Raises:
+            RegistryError: there is none of that name or id.
+        """
+        seen: bytes | None = self._redis.run("HGET", self._mailboxes, name_or_id)
+        if seen is None:
+            found: bytes | None = self._redis.run("HGET", self._claims, _name_claim(name_or_id))
+            seen = self._seen(text(found) if found else name_or_id)
+        return msgspec.json.decode(seen, type=Mailbox)
+
+    def list(self) -> Sequence[Mailbox]:
+        """All mailboxes, in the order of their names."""
+        found: dict[bytes, bytes] = {}
+        cursor = 0
+        while True:
+            cursor, page = self._redis.run("HSCAN", self._mailboxes, cursor, "COUNT", CHUNK)
+            found |= page
+            if not cursor:
+                break
+        mailboxes = (msgspec.json.decode(seen, type=Mailbox) for seen in found.values())
+        return sorted(mailboxes, key=lambda mailbox: (mailbox.name, mailbox.id))
+
+    def remove(self, name_or_id: str) -> Mailbox:
+        """Forget a mailbox: its settings, not what was committed of it. Returns what it was.
+
+        Raises:
+            RegistryError: there is none of that name or id.
+        """
+        mailbox = self.get(name_or_id)
+        self._store.delete([_key(mailbox.id)])
+        self._forget(mailbox.id)
+        return mailbox
+
+    def restore(self) -> Restored:
+        """Make Redis know exactly the mailboxes that the store has."""
+        restored = Restored([], [], [])
+        stored = set[str]()
+        for item in self._store.list(_FOLDER):
+            try:
+                mailbox = self._read(item.key)
+                stored.add(mailbox.id)
+                if self._take_in(mailbox):
+                    restored.added.append(mailbox)
+            except ObjectMissing:
+                continue  # removed since it was listed
+            except (RegistryError, msgspec.MsgspecError) as error:
+                restored.refused.append(f"{item.key}: {str(error).splitlines()[0]}")
+        for mailbox in self.list():
+            if mailbox.id not in stored and not self._is_stored(mailbox.id):
+                self._forget(mailbox.id)
+                restored.removed.append(mailbox)
+        return restored
+
+    def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
+        self._refuse_taken(mailbox)
+        key = _key(mailbox.id)
+        self._store.put(key, msgspec.json.encode(mailbox))
+        try:
+            self._register(mailbox, seen)
+        except RegistryError:  # another one was quicker: leave the store as it was
+            if seen:
+                self._store.put(key, seen)
+            else:
+                self._store.delete([key])
+            raise
+        return mailbox
+
+    def _take_in(self, mailbox: Mailbox) -> bool:
+        seen: bytes = self._redis.run("HGET", self._mailboxes, mailbox.id) or b""
+        if seen == msgspec.json.encode(mailbox):
+            return False
+        self._register(mailbox, seen)
+        return not seen
+
+    def _register(self, mailbox: Mailbox, seen: bytes) -> None:
+        claims = _claims(mailbox)
+        for _ in range(_ATTEMPTS):
+            old = _claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
+            answer = self._redis.call(
+                "register",
+                [self._mailboxes, self._claims],
+                [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *claims],
+            )
+            if answer[0] == b"done":
+                return
+            if answer[0] != b"changed":
+                raise self._taken(mailbox, text(answer[0]), text(answer[1]))
+            seen = self._redis.run("HGET", self._mailboxes, mailbox.id) or b""
+        raise RegistryError(
+            f"mailbox {mailbox.id} is being changed by others all the time", remedy="try again"
+        )
+
+    def _forget(self, mailbox: str) -> None:
+        while seen := self._redis.run("HGET", self._mailboxes, mailbox):
+            claims = _claims(msgspec.json.decode(seen, type=Mailbox))
+            self._redis.call(
+                "register",
+                [self._mailboxes, self._claims],
+                [mailbox, seen, "", len(claims), *claims],
+            )
+
+    def _refuse_taken(self, mailbox: Mailbox) -> None:
+        claims = _claims(mailbox)
+        owners = self._redis.run("HMGET", self._claims, *claims)
+        for claim, owner in zip(claims, owners, strict=True):
+            if owner and text(owner) != mailbox.id:
+                raise self._taken(mailbox, claim, text(owner))
+
+    def _taken(self, mailbox: Mailbox, claim: str, owner: str) -> RegistryError:
+        existing = self._redis.run("HGET", self._mailboxes, owner)
+        name = msgspec.json.decode(existing, type=Mailbox).name if existing else owner
+        what = "the name" if claim == _name_claim(mailbox.name) else "the account"
+        return RegistryError(
+            f"mailbox {name!r} ({owner}) has {what} of the mailbox {mailbox.name!r} already",
+            remedy=f"change {name!r}, or remove it first",
+        )
+
+    def _seen(self, mailbox: str) -> bytes:
+        seen: bytes | None = self._redis.run("HGET", self._mailboxes, mailbox)
+        if seen is None:
+            raise RegistryError(
+                f"there is no mailbox {mailbox!r}", remedy="list the mailboxes to see their names"
+            )
+        return seen
+
+    def _read(self, key: str) -> Mailbox:
+        octets = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
+        mailbox = msgspec.json.decode(octets, type=Mailbox)
+        if _key(mailbox.id) != key:
+            raise RegistryError(f"it holds mailbox {mailbox.id!r}")
+        return mailbox
+
+    def _is_stored(self, mailbox: str) -> bool:
+        """Whether a mailbox that was not listed was added since."""
+        try:
+            self._store.size(_key(mailbox))
+        except ObjectMissing:
+            return False
+        return True
+
+
+def _key(mailbox: str) -> str:
+    return f"{_FOLDER}{mailbox}.json"
+
+
+def _claims(mailbox: Mailbox) -> list[str]:
+    account = f"{mailbox.host}\n{mailbox.port}\n{mailbox.username}".casefold()
+    # An address is personal: its hash serves as well.
+    return [_name_claim(mailbox.name), "account:" + hashlib.sha256(account.encode()).hexdigest()]
+
+
+def _name_claim(name: str) -> str:
+    return f"name:{name.casefold()}"

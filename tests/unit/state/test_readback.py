@@ -1,0 +1,293 @@
+"""Lost, rolled back, restarted: what is noticed, and what comes back from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from redis import Redis
+
+from ingest.errors import StateUnavailable
+from ingest.model import Lease
+from ingest.state import readback as readback_module
+from ingest.state.checkpoint import MARGIN, Checkpoints
+from ingest.state.commands import Commands
+from ingest.state.connect import connect
+from ingest.state.ledger import RedisLedger
+from ingest.state.outbox import Outbox
+from ingest.state.readback import Commit, ReadBack
+from ingest.state.registry import Registry
+from ingest.state.schedule import Schedule
+from tests.fakes.mail_values import BATCH, commitment, mailbox, record
+from tests.fakes.memory_store import MemoryStore
+from tests.servers.valkey import Valkey, valkey_server
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Log:
+    """Commit objects, and from when on they were asked for."""
+
+    def __init__(self) -> None:
+        self.commits: list[Commit] = []
+        self.asked: list[datetime | None] = []
+        self.between: Callable[[], object] = lambda: None
+
+    def __call__(self, since: datetime | None) -> Iterable[Commit]:
+        self.asked.append(since)
+        for commit in self.commits:
+            self.between()
+            yield commit
+
+    def read(self, batch: str) -> Commit:
+        return next(commit for commit in self.commits if commit.batch == batch)
+
+
+class Fleet:
+    """All parts of the state on one Redis and one store."""
+
+    def __init__(self, client: Redis, store: MemoryStore, log: Log) -> None:
+        self.client = client
+        self.log = log
+        self.checkpoints = Checkpoints(client, store)
+        self.readback = ReadBack(client, store, log, 30)
+        self.registry = Registry(client, store)
+        self.schedule = Schedule(client)
+        self.ledger = RedisLedger(client)
+        self.outbox = Outbox(client, "sink")
+
+    def ingest(self, octets: str, batch: str) -> None:
+        """A batch in the log and in the ledger."""
+        self.log.commits.append(Commit(batch, [record(octets, unique_id=octets, batch=batch)]))
+        self.ledger.commit(self.lease(), [commitment(octets, octets, batch)])
+
+    def lease(self) -> Lease:
+        lease = self.schedule.claim_mailbox(mailbox(), 0)
+        assert lease
+        return lease
+
+    def published(self) -> list[str]:
+        events = self.outbox.read(100)
+        self.outbox.acknowledge([event.entry for event in events])
+        return [event.json for event in events]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def fleet(client: Redis, store: MemoryStore, log: Log) -> Fleet:
+    return Fleet(client, store, log)
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    with valkey_server() as server:
+        yield server
+
+
+def test_a_new_installation_reads_nothing_back_and_may_claim(fleet: Fleet) -> None:
+    fleet.registry.add(mailbox())
+    assert fleet.checkpoints.lost()
+    done = fleet.readback.run_if_lost()
+    assert done == (None, 1, 0, 0)
+    assert not fleet.checkpoints.lost()
+    assert fleet.schedule.depth().scheduled == 1
+    assert fleet.readback.run_if_lost() is None
+
+
+def test_an_empty_redis_has_everything_again_from_the_log(fleet: Fleet) -> None:
+    fleet.readback.run_if_lost()
+    fleet.registry.add(mailbox())
+    fleet.ingest("one", BATCH)
+    fleet.checkpoints.write(LATER)
+    fleet.client.flushall()
+    assert fleet.checkpoints.lost()
+    assert fleet.schedule.claim(mailbox().group, 10, 60) is None
+    done = fleet.readback.run_if_lost()
+    assert done
+    assert done[1:] == (1, 1, 1)
+    assert fleet.published() == [record("one").events[0].json]
+    assert fleet.ledger.known("mb-a", ["one"])
+    assert not fleet.checkpoints.lost()
+    assert fleet.ledger.unknown_batches([BATCH]) == []
+
+
+def test_the_log_is_read_from_the_checkpoint_on(fleet: Fleet) -> None:
+    fleet.readback.run_if_lost()
+    written = fleet.checkpoints.write(LATER)
+    assert written
+    fleet.client.flushall()
+    fleet.readback.run_if_lost()
+    assert fleet.log.asked == [None, written.before]
+
+
+def test_a_checkpoint_claims_no_more_than_every_sink_has(fleet: Fleet) -> None:
+    fleet.readback.run_if_lost()
+    now = datetime.fromtimestamp(fleet.ledger.now(), UTC)
+    compared = now - timedelta(hours=1)
+    assert (checkpoint := fleet.checkpoints.write(compared))
+    assert checkpoint.before == compared - MARGIN
+    fleet.client.xadd(
+        "mail-ingest:outbox", {"id": "a", "type": "t", "mailbox": "m", "json": "{}"}, id="5000-0"
+    )
+    assert (checkpoint := fleet.checkpoints.write(compared))
+    assert checkpoint.before == datetime.fromtimestamp(5, UTC) - MARGIN
+    fleet.published()
+    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert checkpoint.before
+    assert now - MARGIN <= checkpoint.before < LATER - MARGIN
+
+
+def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: MemoryStore) -> None:
+    assert fleet.checkpoints.write(LATER) is None
+    assert store.objects == {}
+
+
+def test_a_restart_that_lost_nothing_is_no_loss(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.readback.run_if_lost()
+    first = fleet.checkpoints.write(LATER)
+    server.kill()
+    server.start()
+    assert not fleet.checkpoints.lost()
+    second = fleet.checkpoints.write(LATER)
+    assert first
+    assert second
+    assert first.run_id != second.run_id
+    assert first.epoch == second.epoch
+
+
+def test_a_redis_rolled_back_behind_its_checkpoint_is_read_back(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.readback.run_if_lost()
+    fleet.ingest("kept", "01A")
+    assert len(fleet.published()) == 1
+    snapshot = server.snapshot()
+    fleet.ingest("lost", "01B")
+    fleet.checkpoints.write(LATER)
+    server.roll_back(snapshot)
+    assert fleet.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept"}
+    assert fleet.checkpoints.lost()
+    assert fleet.readback.run_if_lost()
+    assert fleet.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept", "lost"}
+    assert fleet.published() == [record("lost").events[0].json]
+    assert not fleet.checkpoints.lost()
+
+
+def test_another_redis_is_noticed_though_it_is_whole(fleet: Fleet, run: Commands) -> None:
+    fleet.readback.run_if_lost()
+    fleet.checkpoints.write(LATER)
+    run.run("SET", run.key("epoch"), "another")
+    assert fleet.checkpoints.lost()
+
+
+def test_while_one_worker_reads_back_others_neither_do_nor_claim(fleet: Fleet) -> None:
+    fleet.schedule.schedule(mailbox(), -1)
+    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+    seen: list[object] = []
+
+    def meanwhile() -> None:
+        seen.append(fleet.readback.run_if_lost())
+        seen.append(fleet.schedule.claim(mailbox().group, 10, 60))
+
+    fleet.log.between = meanwhile
+    assert fleet.readback.run_if_lost()
+    assert seen == [None, None]
+    assert fleet.log.asked == [None]
+
+
+def test_a_rolled_back_redis_lets_nobody_claim_while_it_is_read_back(
+    fleet: Fleet, run: Commands
+) -> None:
+    fleet.readback.run_if_lost()
+    fleet.registry.add(mailbox())
+    fleet.checkpoints.write(LATER)
+    run.run("SET", run.key("checkpoints"), 0)
+    fleet.schedule.schedule(mailbox(), -1)
+    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+    seen: list[object] = []
+    fleet.log.between = lambda: seen.append(fleet.schedule.claim(mailbox().group, 10, 60))
+    fleet.readback.run_if_lost()
+    assert seen == [None]
+    assert fleet.schedule.claim(mailbox().group, 10, 60)
+
+
+def test_a_failed_read_back_leaves_redis_lost_and_the_lock_free(fleet: Fleet) -> None:
+    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+
+    def broken() -> None:
+        raise StateUnavailable("gone")
+
+    fleet.log.between = broken
+    with pytest.raises(StateUnavailable):
+        fleet.readback.run_if_lost()
+    assert fleet.checkpoints.lost()
+    fleet.log.between = lambda: None
+    assert fleet.readback.run_if_lost()
+    assert not fleet.checkpoints.lost()
+
+
+def test_a_read_back_that_lost_its_lock_stops(
+    fleet: Fleet, run: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback_module, "_EXTEND_EVERY", -1)
+    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+    fleet.log.between = lambda: run.run("SET", run.key("read-back"), "somebody else")
+    with pytest.raises(StateUnavailable, match="lock"):
+        fleet.readback.run_if_lost()
+    assert fleet.checkpoints.lost()
+    assert run.run("GET", run.key("read-back")) == b"somebody else"
+
+
+def test_mailboxes_that_were_removed_are_not_polled_again_after_a_roll_back(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.registry.add(mailbox("a"))
+    fleet.registry.add(msgspec.structs.replace(mailbox("b"), paused="by hand"))
+    fleet.readback.run_if_lost()
+    store.delete(["mailboxes/mb-a.json"])
+    fleet.client.delete("mail-ingest:epoch")
+    assert fleet.readback.run_if_lost()
+    assert fleet.schedule.depth().scheduled == 0
+    assert [one.id for one in fleet.registry.list()] == ["mb-b"]
+
+
+def test_a_batch_whose_worker_died_before_the_ledger_is_read_back(fleet: Fleet) -> None:
+    fleet.readback.run_if_lost()
+    fleet.ingest("one", "01A")
+    fleet.published()
+    fleet.log.commits.append(Commit("01B", [record("two", unique_id="two", batch="01B")]))
+    assert fleet.readback.compare(["01A", "01B"], fleet.log.read) == 1
+    assert fleet.readback.compare(["01A", "01B"], fleet.log.read) == 0
+    assert fleet.published() == [record("two").events[0].json]
+    assert fleet.ledger.known("mb-a", ["two"])
+
+
+def test_the_last_write_lost_without_a_checkpoint_is_found_by_comparing_batches(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.readback.run_if_lost()
+    fleet.checkpoints.write(LATER)
+    fleet.ingest("one", "01A")
+    server.kill()
+    server.truncate(1)
+    server.start()
+    assert not fleet.ledger.known("mb-a", ["one"])
+    assert not fleet.checkpoints.lost()
+    assert fleet.readback.compare(["01A"], log.read) == 1
+    assert fleet.published() == [record("one").events[0].json]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from redis import Redis
+
+from ingest.errors import RegistryError, StoreUnavailable
+from ingest.model import Mailbox
+from ingest.state.registry import Registry, new_mailbox_id
+from tests.fakes.mail_values import mailbox
+from tests.fakes.memory_store import MemoryStore
+
+
+def changed(original: Mailbox, **fields: object) -> Mailbox:
+    return msgspec.structs.replace(original, **fields)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def registry(client: Redis, store: MemoryStore) -> Registry:
+    return Registry(client, store)
+
+
+def test_a_new_id_is_random_and_fits_into_a_key() -> None:
+    ids = {new_mailbox_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(one) == 19 and one.startswith("mb-") and one == one.lower() for one in ids)
+
+
+def test_a_mailbox_is_found_by_name_and_by_id_and_stands_in_the_store(
+    registry: Registry, store: MemoryStore
+) -> None:
+    one = registry.add(mailbox("a"))
+    assert registry.get("a") == registry.get("A") == registry.get("mb-a") == one
+    assert msgspec.json.decode(store.objects["mailboxes/mb-a.json"], type=Mailbox) == one
+
+
+def test_mailboxes_are_listed_by_their_names(registry: Registry) -> None:
+    for name in "cab":
+        registry.add(mailbox(name))
+    assert [one.name for one in registry.list()] == ["a", "b", "c"]
+
+
+def test_an_unknown_mailbox_is_named_with_what_to_do(registry: Registry) -> None:
+    for ask in (registry.get, registry.remove):
+        with pytest.raises(RegistryError, match="no mailbox 'x'") as caught:
+            ask("x")
+        assert caught.value.remedy
+    with pytest.raises(RegistryError):
+        registry.update(mailbox("x"))
+
+
+def test_the_same_account_or_name_twice_is_refused_naming_the_one_there_is(
+    registry: Registry, store: MemoryStore
+) -> None:
+    one = registry.add(mailbox("a"))
+    account = changed(one, id="mb-b", name="b", username="A@Example.Org")
+    with pytest.raises(RegistryError, match=r"'a' \(mb-a\) has the account"):
+        registry.add(account)
+    with pytest.raises(RegistryError, match=r"'a' \(mb-a\) has the name"):
+        registry.add(changed(one, id="mb-b", name="A", username="other"))
+    with pytest.raises(RegistryError, match="mb-a exists"):
+        registry.add(one)
+    assert list(store.objects) == ["mailboxes/mb-a.json"]
+    assert "example" not in "".join(store.objects).lower()
+    registry.add(changed(account, port=110))
+
+
+def test_a_changed_mailbox_gives_its_old_name_and_account_free(registry: Registry) -> None:
+    one = registry.add(mailbox("a"))
+    registry.update(changed(one, name="renamed", username="other"))
+    assert registry.get("renamed").username == "other"
+    with pytest.raises(RegistryError):
+        registry.get("a")
+    registry.add(changed(one, id="mb-new"))
+
+
+def test_a_refused_change_leaves_the_store_as_it_was(
+    registry: Registry, store: MemoryStore
+) -> None:
+    registry.add(mailbox("a"))
+    two = registry.add(mailbox("b"))
+    before = dict(store.objects)
+    with pytest.raises(RegistryError):
+        registry.update(changed(two, name="a"))
+    assert store.objects == before
+
+
+def test_of_two_that_add_the_same_account_at_once_one_is_refused_and_undone(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, slow = Registry(client, store), Registry(client, store)
+    one = mailbox("a")
+    monkeypatch.setattr(slow, "_refuse_taken", lambda _: quick.add(one))
+    with pytest.raises(RegistryError, match="mb-a"):
+        slow.add(changed(one, id="mb-b", name="b"))
+    assert list(store.objects) == ["mailboxes/mb-a.json"]
+
+
+def test_where_the_store_fails_redis_does_not_know_the_mailbox(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.fail("put", StoreUnavailable("down"))
+    with pytest.raises(StoreUnavailable):
+        registry.add(mailbox("a"))
+    assert registry.list() == []
+
+
+def test_a_removed_mailbox_is_gone_and_its_account_can_be_added_again(
+    registry: Registry, store: MemoryStore
+) -> None:
+    one = registry.add(mailbox("a"))
+    assert registry.remove("a") == one
+    assert store.objects == {}
+    assert registry.list() == []
+    registry.add(changed(one, id="mb-b"))
+
+
+def test_an_empty_redis_gets_the_mailboxes_of_the_store(client: Redis, registry: Registry) -> None:
+    mailboxes = [registry.add(mailbox(name)) for name in "ab"]
+    assert registry.restore() == ([], [], [])
+    client.flushall()
+    assert registry.restore() == (mailboxes, [], [])
+    assert registry.list() == mailboxes
+    with pytest.raises(RegistryError):
+        registry.add(changed(mailboxes[0], id="mb-c"))
+
+
+def test_a_rolled_back_redis_is_made_equal_to_the_store(
+    registry: Registry, store: MemoryStore
+) -> None:
+    removed, edited = registry.add(mailbox("a")), registry.add(mailbox("b"))
+    store.delete(["mailboxes/mb-a.json"])
+    store.put("mailboxes/mb-b.json", msgspec.json.encode(changed(edited, name="new")))
+    assert registry.restore() == ([], [removed], [])
+    assert [one.name for one in registry.list()] == ["new"]
+
+
+def test_an_object_that_is_no_mailbox_holds_up_no_other(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.put("mailboxes/mb-0.json", b"{")
+    store.put("mailboxes/mb-1.json", msgspec.json.encode(mailbox("a")))
+    store.put("mailboxes/mb-b.json", msgspec.json.encode(mailbox("b")))
+    store.put("mailboxes/mb-c.json", msgspec.json.encode(changed(mailbox("b"), id="mb-c")))
+    restored = registry.restore()
+    assert [one.id for one in restored.added] == ["mb-b"]
+    assert [sentence.split(":")[0] for sentence in restored.refused] == [
+        "mailboxes/mb-0.json",
+        "mailboxes/mb-1.json",
+        "mailboxes/mb-c.json",
+    ]
