@@ -6,8 +6,16 @@ import time
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from ingest.errors import StoreUnavailable
 from ingest.intake.ports import Commitment, Log, PartWriter
 from ingest.model import Listed, Record
+
+# A message of so many octets is a batch of its own, so that no other waits for it.
+LARGE_OCTETS = 16 * 1024 * 1024
+
+# The sweep takes a batch without a commit object away after seven days, by the store's clock. A
+# batch so much younger, by ours, can't meet it.
+_OLDEST_SECONDS = 6 * 3600
 
 
 class BatchLimits(NamedTuple):
@@ -44,7 +52,7 @@ class Batch:
         self._octets = 0
         self._parts = 0
         self._writing: list[Future[None]] = []
-        self._opened = time.monotonic()
+        self._begun = self._opened = time.monotonic()
 
     def create_part(self) -> PartWriter:
         """Begin to write an object of this batch."""
@@ -69,7 +77,8 @@ class Batch:
     def full(self) -> bool:
         """Whether it should be committed before another message joins."""
         return bool(self.members) and (
-            len(self.members) >= self._limits.messages
+            self.members[-1].record.octets >= LARGE_OCTETS
+            or len(self.members) >= self._limits.messages
             or self._octets >= self._limits.octets
             or (time.monotonic() - self._opened) * 1000 >= self._limits.milliseconds
         )
@@ -82,6 +91,11 @@ class Batch:
         """
         for writing in self._writing:
             writing.result()
+        if time.monotonic() - self._begun > _OLDEST_SECONDS:
+            raise StoreUnavailable(
+                f"batch {self.id} was begun more than {_OLDEST_SECONDS // 3600} hours ago",
+                remedy="its messages are retrieved again; see why store or server are so slow",
+            )
         self._log.commit(self.id, [(member.record, member.skeleton) for member in self.members])
 
     def commitments(self) -> list[Commitment]:

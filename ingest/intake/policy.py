@@ -127,6 +127,11 @@ _BUSY_DELAY = 60.0
 _LONGEST_DELAY = 3600.0
 
 
+def is_our_own(error: IngestError) -> bool:
+    """Whether the session failed by trouble of our own, not the mailbox's."""
+    return isinstance(error, SessionStopped | StoreError | StateError)
+
+
 def after_success(
     standing: Standing, pace: Pace, *, arrived: int, left: int, now: float, jitter: float
 ) -> Next:
@@ -162,8 +167,8 @@ def after_failure(
         polled_at=now,
     )
     match error:
-        case SessionStopped() | StoreError() | StateError():
-            # Not the mailbox's fault: as if it had not been polled.
+        case _ if is_our_own(error):
+            # As if it had not been polled.
             return Next(pace.shortest, msgspec.structs.replace(failed, failures=standing.failures))
         case SignInRefused() if failures > len(_SIGN_IN_DELAYS):
             return Next(0.0, failed, pause=f"sign-in refused {failures} times in a row")

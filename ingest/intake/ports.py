@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol, Self
 
-from ingest.model import Lease, LedgerEntry, Listed, Octets, Record
+from ingest.model import Lease, LedgerEntry, Listed, Mailbox, Octets, Record
 
 
 class Retrieval(Protocol):
@@ -197,3 +197,59 @@ class Ledger(Protocol):
 
     def settle(self, lease: Lease, unique_ids: Collection[str]) -> None:
         """QUIT was answered +OK: these are deleted."""
+
+    def forget(self, lease: Lease, listed: Collection[str]) -> None:
+        """Compare the entries with a whole listing: what is long gone from it is forgotten.
+
+        To be called with every complete listing; does nothing most of the time.
+        """
+
+
+class Stop(Protocol):
+    """What ends a session early."""
+
+    @property
+    def closing(self) -> bool:
+        """Start no more messages; finish what is started."""
+
+    def check(self) -> None:
+        """Called between reads.
+
+        Raises:
+            SessionStopped: the grace period is over.
+            LeaseLost: somebody else may hold the mailbox now.
+        """
+
+
+class Schedule(Protocol):
+    """Due times and leases. Every method raises StateError where Redis fails."""
+
+    def claim(self, group: str, slots: int, lease_seconds: float) -> Lease | None:
+        """Take the group's earliest due mailbox, if it has one and a slot is free."""
+
+    def standing(self, mailbox: str) -> bytes:
+        """What `release` kept of the mailbox; empty: nothing yet."""
+
+    def release(self, lease: Lease, due_in: float | None, standing: bytes = b"") -> bool:
+        """Give the lease back; due in so many seconds, or (None) not at all.
+
+        Keeps `standing`, unless it is empty. Changes nothing and returns False where the lease
+        was lost.
+        """
+
+    def now(self) -> float:
+        """Redis's clock: seconds since the epoch."""
+
+
+class Mailboxes(Protocol):
+    """The configured mailboxes."""
+
+    def get(self, name_or_id: str) -> Mailbox:
+        """One mailbox.
+
+        Raises:
+            RegistryError: there is none of that name or id.
+        """
+
+    def update(self, mailbox: Mailbox) -> Mailbox:
+        """Keep a changed mailbox."""

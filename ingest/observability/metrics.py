@@ -76,6 +76,7 @@ octets = _counter("octets_total", "Octets of messages retrieved, unstuffed.")
 parts = _counter("parts_total", "Parts extracted into objects of their own.")
 commits = _counter("commits_total", "Batches made durable in the object store.")
 events = _counter("events_total", "Events put into the outbox.")
+published = _counter("events_published_total", "Events that a sink has confirmed.")
 # confirmed: DELE and QUIT were answered +OK. refused: DELE was answered -ERR. unconfirmed: no
 # answer came to QUIT; the next session finds out.
 deletes = _counter(

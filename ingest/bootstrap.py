@@ -1,0 +1,262 @@
+"""The only place that picks concrete adapters and wires them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.errors import SettingsError
+from ingest.intake.batch import BatchLimits
+from ingest.intake.message import Thresholds
+from ingest.intake.policy import Pace
+from ingest.intake.poll import Pacing, Poller
+from ingest.intake.ports import Stop
+from ingest.intake.pressure import BackPressure
+from ingest.intake.relay import Relay
+from ingest.intake.report import SessionReport, Watch
+from ingest.intake.session import Session, SessionLimits, SessionSettings
+from ingest.intake.stop import SessionStop, Shutdown
+from ingest.model import Lease, Mailbox
+from ingest.objects.budget import Budget
+from ingest.objects.log import StoreLog
+from ingest.objects.open import open_store
+from ingest.objects.options import S3Options
+from ingest.settings import Settings
+from ingest.state.checkpoint import Checkpoints
+from ingest.state.connect import connect
+from ingest.state.embedded import EmbeddedValkey
+from ingest.state.ledger import RedisLedger
+from ingest.state.outbox import Outbox
+from ingest.state.readback import Commit, ReadBack
+from ingest.state.registry import Registry
+from ingest.state.renewal import LeaseKeeper
+from ingest.state.schedule import Schedule
+from ingest.state.secrets import Keyring, new_key
+from ingest.transport.deadlines import Deadlines
+from ingest.transport.maildrop import Pop3Maildrop
+from ingest.transport.sign_in import open_maildrop
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from ingest.objects.probe import Store
+
+# The name of the consumer group of the one sink there is.
+SINK = "stream"
+
+_COMMITTERS = 16
+
+
+def redis_url(settings: Settings) -> str:
+    """Where Redis is: as set, or the embedded Valkey's socket."""
+    return settings.redis_url or EmbeddedValkey(settings.valkey_directory).url
+
+
+@dataclass(frozen=True)
+class Application:
+    """All parts of one process."""
+
+    settings: Settings
+    redis: Redis
+    store: Store
+    log: StoreLog
+    keyring: Keyring
+    registry: Registry
+    schedule: Schedule
+    ledger: RedisLedger
+    keeper: LeaseKeeper
+    outbox: Outbox
+    checkpoints: Checkpoints
+    read_back: ReadBack
+    shutdown: Shutdown
+    committer: ThreadPoolExecutor
+
+    def __repr__(self) -> str:
+        """No parts: some hold secrets."""
+        return "Application(...)"
+
+    @property
+    def pacing(self) -> Pacing:
+        """How often and how many at a time."""
+        settings = self.settings
+        pace = Pace(settings.poll_seconds, settings.poll_seconds_max)
+        return Pacing(pace, settings.group_slots, settings.lease_seconds)
+
+    def poller(self) -> Poller:
+        """What claims mailboxes and holds their sessions."""
+        return Poller(
+            mailboxes=self.registry,
+            schedule=self.schedule,
+            hold=self._hold,
+            run_session=self._run_session,
+            pacing=self.pacing,
+            pressure=BackPressure(self.outbox.depth, lambda: self.shutdown.closing),
+        )
+
+    def relay(self) -> Relay:
+        """What moves events from the outbox to the stream that consumers read."""
+        from ingest.events.sinks import RedisStreamSink  # noqa: PLC0415 - only workers need it
+
+        settings = self.settings
+        client = connect(settings.events_url) if settings.events_url else self.redis
+        sink = RedisStreamSink(client, settings.events_stream, settings.events_maxlen)
+        return Relay(self.outbox, sink, lambda: self.shutdown.closing)
+
+    def open_maildrop(self, mailbox: Mailbox, stop: Stop) -> Pop3Maildrop:
+        """Connect and sign in.
+
+        Raises:
+            SessionError: the server can't be reached, or does not let us in.
+            RegistryError: the password can't be read.
+        """
+        return open_maildrop(
+            mailbox,
+            self.keyring.reveal(mailbox.password, mailbox.id),
+            deadlines=Deadlines(
+                idle_seconds=self.settings.idle_seconds,
+                minimum_rate=self.settings.minimum_rate,
+            ),
+            stop=stop.check,
+        )
+
+    @contextmanager
+    def _hold(self, lease: Lease) -> Iterator[Stop]:
+        with self.keeper.hold(lease):
+            yield SessionStop(lease, self.keeper.lost, self.shutdown)
+
+    def _run_session(
+        self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
+    ) -> SessionReport:
+        return Session(
+            mailbox=mailbox,
+            lease=lease,
+            maildrop=self.open_maildrop(mailbox, stop),
+            objects=self.log,
+            ledger=self.ledger,
+            committer=self.committer,
+            settings=_session_settings(self.settings),
+            stop=stop,
+            watch=watch,
+        ).run()
+
+
+@contextmanager
+def open_application(settings: Settings, shutdown: Shutdown | None = None) -> Iterator[Application]:
+    """All parts, for the length of the block. Starts the embedded Valkey where none is set.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        StateError, StoreError: Redis or the store refuses us.
+    """
+    shutdown = shutdown or Shutdown()
+    with ExitStack() as stack:
+        if settings.embedded:
+            stack.enter_context(EmbeddedValkey(settings.valkey_directory))
+        redis = connect(redis_url(settings))
+        stack.callback(redis.close)
+        budget = Budget(settings.buffer_octets)
+        store = open_store(
+            settings.store_url, budget, _s3_options(settings), lambda: shutdown.final
+        )
+        stack.callback(store.close)
+        log = StoreLog(store)
+        schedule = Schedule(redis)
+        keeper = LeaseKeeper(schedule, settings.lease_seconds)
+        stack.callback(keeper.close)
+        yield Application(
+            settings=settings,
+            redis=redis,
+            store=store,
+            log=log,
+            keyring=Keyring(_keys(settings)),
+            registry=Registry(redis, store),
+            schedule=schedule,
+            ledger=RedisLedger(redis),
+            keeper=keeper,
+            outbox=Outbox(redis, SINK),
+            checkpoints=Checkpoints(redis, store),
+            read_back=ReadBack(
+                redis, store, lambda since: _commits(log, since), settings.poll_seconds
+            ),
+            shutdown=shutdown,
+            committer=stack.enter_context(_committer()),
+        )
+
+
+def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
+    return ThreadPoolExecutor(_COMMITTERS, thread_name_prefix="commit")
+
+
+def _commits(log: StoreLog, since: datetime | None) -> Iterator[Commit]:
+    for batch in log.committed(since):
+        yield Commit(batch, log.records(batch))
+
+
+def _session_settings(settings: Settings) -> SessionSettings:
+    return SessionSettings(
+        limits=SessionLimits(
+            settings.session_messages, settings.session_octets, settings.session_seconds
+        ),
+        batch_limits=BatchLimits(
+            settings.batch_messages, settings.batch_octets, settings.batch_milliseconds
+        ),
+        thresholds=Thresholds(settings.extract_from, settings.extract_text_from),
+        deployment=settings.deployment,
+        strict_evidence=settings.strict_evidence,
+    )
+
+
+def _s3_options(settings: Settings) -> S3Options:
+    return S3Options(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        path_style=settings.s3_path_style,
+        sse=settings.s3_sse,
+        sse_kms_key_id=settings.s3_sse_kms_key_id,
+    )
+
+
+def _keys(settings: Settings) -> list[str]:
+    """The keys that seal passwords.
+
+    Where everything lives in the home directory, so does a key of its own, made at first use. A
+    fleet must be given its keys: a key that only one worker knows is worse than none.
+
+    Raises:
+        SettingsError: the key file can't be read.
+    """
+    if settings.keys:
+        return [key.strip() for key in settings.keys.split(",") if key.strip()]
+    path = settings.keys_path
+    if not settings.keys_file:
+        if settings.store and not path.exists():
+            return []
+        _make_key(path)
+    try:
+        return path.read_text().split()
+    except OSError as error:
+        raise SettingsError(
+            f"can't read the keys in {path}: {error.strerror}",
+            remedy="set INGEST_KEYS_FILE to a file that this user can read",
+        ) from None
+
+
+def _make_key(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor is no path
+            file.write(new_key() + "\n")
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise SettingsError(
+            f"can't make a key in {path}: {error.strerror}",
+            remedy="set INGEST_HOME to a directory that this user can write to",
+        ) from None

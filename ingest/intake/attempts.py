@@ -1,0 +1,60 @@
+"""How often a message was tried: counted before it is retrieved, taken back by a known cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from ingest.errors import IngestError
+from ingest.intake import policy
+from ingest.intake.ports import Ledger
+from ingest.model import Lease, Listed
+
+
+class Attempts:
+    """The attempts of one session.
+
+    A message that takes the process down leaves its count behind. Failures with a known cause
+    (network, store, deadline, shutdown) take it back, so an outage convicts no message.
+    """
+
+    def __init__(self, ledger: Ledger, lease: Lease) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._counts: dict[str, int] = {}
+        self._open: set[str] = set()  # counted, and not committed yet
+
+    def count(self, messages: Sequence[Listed]) -> None:
+        """Count one more attempt at each, durably, before it is retrieved."""
+        unique_ids = _named(messages)
+        if unique_ids:
+            self._counts |= self._ledger.count_attempts(self._lease, unique_ids)
+            self._open.update(unique_ids)
+
+    def used_up(self, listed: Listed) -> bool:
+        """Whether it was tried more often than is good."""
+        return self._counts.get(listed.unique_id or "", 0) > policy.MOST_ATTEMPTS
+
+    def committed(self, listed: Listed) -> None:
+        """Its count is gone with the commit."""
+        self._open.discard(listed.unique_id or "")
+
+    def take_back(self, messages: Iterable[Listed]) -> None:
+        """These were not even started."""
+        self._take_back(_named(messages))
+
+    def end_by(self, error: BaseException, suspect: Listed | None) -> None:
+        """The session failed: take back what is open, but for a suspect, if the cause is known."""
+        if isinstance(error, IngestError):
+            kept = suspect.unique_id if suspect else None
+            with suppress(IngestError):  # Redis may be the very cause; the counts stay then
+                self._take_back([name for name in self._open if name != kept])
+
+    def _take_back(self, unique_ids: list[str]) -> None:
+        if unique_ids:
+            self._ledger.take_back(self._lease, unique_ids)
+            self._open.difference_update(unique_ids)
+
+
+def _named(messages: Iterable[Listed]) -> list[str]:
+    return [listed.unique_id for listed in messages if listed.unique_id]

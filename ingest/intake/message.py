@@ -1,0 +1,329 @@
+"""One message on its way in: octets to skeleton, parts, splice program and record."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from datetime import datetime
+from typing import NamedTuple, Self
+
+import msgspec
+
+from ingest.errors import IngestError, ProofFailed
+from ingest.events.schema import ingested
+from ingest.intake.batch import Batch
+from ingest.intake.ports import Log, PartWriter
+from ingest.mime.envelope import envelope
+from ingest.mime.events import (
+    Body,
+    Event,
+    Found,
+    HeaderBlock,
+    PartBegin,
+    PartEnd,
+    PartHeader,
+    Skeletal,
+)
+from ingest.mime.splice import ProgramBuilder
+from ingest.mime.splitter import Splitter
+from ingest.mime.text import preview
+from ingest.model import (
+    Defect,
+    Envelope,
+    Listed,
+    Mailbox,
+    Octets,
+    Part,
+    Record,
+    Skeleton,
+    record_id,
+)
+from ingest.pop3 import headers
+
+# A skeleton up to here goes into the commit object, a larger one becomes an object of its own.
+_MOST_SKELETON_OCTETS = 256 * 1024
+
+
+_PREVIEW_CHARACTERS = 400
+_PREVIEW_OCTETS = 4096  # of the body; a text has markup and white space too
+
+# Raw octets held back beyond twice the threshold.
+_SLACK = 64 * 1024
+
+
+class Thresholds(NamedTuple):
+    """From which decoded size a part becomes an object of its own."""
+
+    part: int
+    text: int  # for text bodies that are no attachment
+
+
+class Unparsable(Exception):
+    """The MIME parser broke on this message: a bug of ours. The message is stored unparsed."""
+
+
+class Draft:
+    """A message while its octets come in. Leaving the block without `commit` discards it.
+
+    Args:
+        batch: where its objects go.
+        thresholds: which parts become objects.
+        parse: False stores the octets as they are, without looking into them.
+    """
+
+    def __init__(self, batch: Batch, thresholds: Thresholds, *, parse: bool = True) -> None:
+        self.octets = 0
+        self.defects: list[Defect] = [] if parse else [Defect("not-parsed")]
+        self._batch = batch
+        self._thresholds = thresholds
+        self._splitter = Splitter() if parse else None
+        self._sha256 = hashlib.sha256()
+        self._header = headers.HeaderBlock()
+        self._writers = ExitStack()
+        self._skeleton = _SkeletonWriter(batch, self._writers)
+        self._program = ProgramBuilder()
+        self._envelope = Envelope()
+        self._preview = ""
+        self._parts: list[Part] = []
+        self._extracted: list[PartWriter] = []
+        self._leaf: _Leaf | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Abort the objects that were not committed."""
+        self._writers.close()
+
+    def feed(self, octets: memoryview) -> None:
+        """Take in the next octets.
+
+        Raises:
+            Unparsable: the parser broke.
+            StoreError: an object could not be written.
+        """
+        self._sha256.update(octets)
+        self._header.feed(octets)
+        self.octets += len(octets)
+        if self._splitter is None:
+            self._copy(octets)
+            return
+        try:
+            for event in self._splitter.feed(octets):
+                self._take(event)
+        except IngestError:
+            raise
+        except Exception as error:
+            raise Unparsable from error
+
+    def end(self) -> None:
+        """The message is here whole.
+
+        Raises:
+            Unparsable: the parser broke.
+            StoreError: an object could not be written.
+            ProofFailed: the splice program would not give all octets back.
+        """
+        if self._splitter is not None:
+            try:
+                for event in self._splitter.close():
+                    self._take(event)
+            except IngestError:
+                raise
+            except Exception as error:
+                raise Unparsable from error
+        if self._program.octets != self.octets:
+            raise ProofFailed(
+                f"a message of {self.octets} octets would be rebuilt with {self._program.octets}"
+            )
+
+    def record_id(self, mailbox: str) -> str:
+        """The id that the record has or will have."""
+        return record_id(mailbox, self._sha256.hexdigest())
+
+    def commit(
+        self,
+        *,
+        mailbox: Mailbox,
+        listed: Listed,
+        retrieved_at: datetime,
+        deployment: str,
+        objects: Log,
+    ) -> tuple[Record, bytes | None]:
+        """Complete the objects, and make the record with its events.
+
+        The objects are durable when the batch is. Returns the record and its skeleton, None where
+        that is an object of its own.
+        """
+        for writer in self._extracted:
+            self._batch.await_part(writer.commit())
+        skeleton, octets = self._skeleton.commit()
+        sha256 = self._sha256.hexdigest()
+        header = self._header.octets()
+        record = Record(
+            id=record_id(mailbox.id, sha256),
+            mailbox=mailbox.id,
+            tenant=mailbox.tenant,
+            batch=self._batch.id,
+            index=len(self._batch.members),
+            unique_id=listed.unique_id,
+            listed_octets=listed.octets,
+            octets=self.octets,
+            sha256=sha256,
+            header_sha256="" if header is None else hashlib.sha256(header).hexdigest(),
+            retrieved_at=retrieved_at,
+            skeleton=skeleton,
+            program=self._program.program,
+            envelope=self._envelope,
+            preview=self._preview,
+            parts=tuple(self._parts),
+            defects=tuple(self.defects),
+        )
+        event = ingested(
+            record,
+            deployment=deployment,
+            dataref=objects.record_uri(record.batch, record.index),
+            uri=objects.uri,
+        )
+        return msgspec.structs.replace(record, events=(event,)), octets
+
+    def _take(self, event: Event) -> None:
+        """Take in one event of the splitter."""
+        match event:
+            case Body():
+                self._take_body(event)
+            case Skeletal(octets):
+                self._copy(octets)
+            case PartBegin(header):
+                self._leaf = leaf = _Leaf(header, len(self._parts), self._thresholds)
+                if leaf.ripe:
+                    self._extract(leaf)
+            case PartEnd(_, encoded_octets, _):
+                self._end_part(encoded_octets)
+            case HeaderBlock("", fields):
+                self._envelope = envelope(fields)
+            case Found(defect):
+                self.defects.append(defect)
+
+    def _take_body(self, body: Body) -> None:
+        leaf = self._leaf
+        assert leaf is not None  # noqa: S101 - a body stands between its part's begin and end
+        leaf.sha256.update(body.decoded)
+        if leaf.octets < _PREVIEW_OCTETS:
+            leaf.head += body.decoded[: _PREVIEW_OCTETS - leaf.octets]
+        leaf.octets += len(body.decoded)
+        if leaf.writer is not None:
+            self._splice(leaf, leaf.writer, body)
+            return
+        leaf.held.append(body)
+        leaf.held_octets += len(body.raw)
+        if leaf.ripe:
+            self._extract(leaf)
+
+    def _extract(self, leaf: _Leaf) -> None:
+        """Open an object for the part, and write what was held back of it."""
+        leaf.writer = self._writers.enter_context(self._batch.create_part())
+        self._extracted.append(leaf.writer)
+        for body in leaf.held:
+            self._splice(leaf, leaf.writer, body)
+        leaf.held.clear()
+
+    def _splice(self, leaf: _Leaf, writer: PartWriter, body: Body) -> None:
+        """Write decoded octets to the part, and how the raw ones are had back to the program."""
+        writer.write(body.decoded)
+        if self._program.body(leaf.number, body.rebuild, len(body.raw), len(body.decoded)):
+            self._skeleton.write(body.raw)
+
+    def _end_part(self, encoded_octets: int) -> None:
+        leaf, self._leaf = self._leaf, None
+        assert leaf is not None  # noqa: S101 - a part that ends has begun
+        for body in leaf.held:
+            self._copy(body.raw)
+        header = leaf.header
+        if not self._preview and leaf.is_text_body:
+            is_html = header.content_type == "text/html"
+            text = bytes(leaf.head)
+            self._preview = preview(text, header.charset, _PREVIEW_CHARACTERS, is_html=is_html)
+        self._parts.append(
+            Part(
+                path=header.path,
+                content_type=header.content_type,
+                charset=header.charset,
+                disposition=header.disposition,
+                filename=header.filename,
+                filename_raw=header.filename_raw,
+                content_id=header.content_id,
+                encoding=header.encoding,
+                encoded_octets=encoded_octets,
+                octets=leaf.octets,
+                sha256=leaf.sha256.hexdigest(),
+                key=leaf.writer.key if leaf.writer else "",
+            )
+        )
+
+    def _copy(self, octets: Octets) -> None:
+        """To the skeleton."""
+        self._skeleton.write(octets)
+        self._program.copy(len(octets))
+
+
+class _Leaf:
+    """A part while its body comes in: held back until it is large enough for an object."""
+
+    def __init__(self, header: PartHeader, number: int, thresholds: Thresholds) -> None:
+        self.header = header
+        self.is_text_body = header.content_type.startswith("text/") and not header.is_attachment
+        self.number = number
+        self.octets = 0  # decoded
+        self.sha256 = hashlib.sha256()
+        self.head = bytearray()  # the first decoded octets, for the preview
+        self.held: list[Body] = []
+        self.held_octets = 0  # raw
+        self.writer: PartWriter | None = None
+        self._threshold = thresholds.text if self.is_text_body else thresholds.part
+
+    @property
+    def ripe(self) -> bool:
+        """Whether it is large enough.
+
+        Raw octets count too, since any number of them may decode to nothing.
+        """
+        return self.octets >= self._threshold or self.held_octets >= 2 * self._threshold + _SLACK
+
+
+class _SkeletonWriter:
+    """What no part holds: in memory while it is small, an object of its own when it is large."""
+
+    def __init__(self, batch: Batch, writers: ExitStack) -> None:
+        self._batch = batch
+        self._writers = writers
+        self._octets = bytearray()
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._writer: PartWriter | None = None
+
+    def write(self, octets: Octets) -> None:
+        """Append.
+
+        Raises:
+            StoreError: the object could not be written.
+        """
+        self._sha256.update(octets)
+        self._size += len(octets)
+        if self._writer is not None:
+            self._writer.write(octets)
+            return
+        self._octets += octets
+        if len(self._octets) > _MOST_SKELETON_OCTETS:
+            self._writer = self._writers.enter_context(self._batch.create_part())
+            self._writer.write(self._octets)
+            self._octets = bytearray()
+
+    def commit(self) -> tuple[Skeleton, bytes | None]:
+        """Where the skeleton is, and its octets if they belong into the commit object."""
+        sha256 = self._sha256.hexdigest()
+        if self._writer is None:
+            return Skeleton(self._size, sha256), bytes(self._octets)
+        self._batch.await_part(self._writer.commit())
+        return Skeleton(self._size, sha256, self._writer.key), None

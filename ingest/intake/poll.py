@@ -1,0 +1,165 @@
+"""Claim a mailbox, hold one session with it, give it back with its next due time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from ingest.errors import IngestError, RegistryError, StateError
+from ingest.intake import policy
+from ingest.intake.ports import Mailboxes, Schedule, Stop
+from ingest.intake.pressure import BackPressure
+from ingest.intake.report import SessionReport, Watch
+from ingest.model import Lease, Mailbox
+from ingest.observability import metrics
+
+log = structlog.get_logger()
+
+_encoder = msgspec.json.Encoder()
+
+
+class Pacing(NamedTuple):
+    """How often and how many at a time."""
+
+    pace: policy.Pace
+    slots: int  # sessions at a time in a group
+    lease_seconds: float
+
+
+class RunSession(Protocol):
+    """Connects, signs in and holds one session."""
+
+    def __call__(
+        self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
+    ) -> SessionReport:
+        """Raises IngestError where the session failed."""
+
+
+class Poller:
+    """Holds sessions, one after the other, and keeps the schedule.
+
+    Args:
+        mailboxes: the registry.
+        schedule: due times and leases.
+        hold: keeps a lease alive while its block runs, and says when to stop.
+        run_session: the session.
+        pacing: how often and how many.
+        pressure: says when nothing should be claimed.
+    """
+
+    def __init__(
+        self,
+        *,
+        mailboxes: Mailboxes,
+        schedule: Schedule,
+        hold: Callable[[Lease], AbstractContextManager[Stop]],
+        run_session: RunSession,
+        pacing: Pacing,
+        pressure: BackPressure,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._schedule = schedule
+        self._hold = hold
+        self._run_session = run_session
+        self._pacing = pacing
+        self._pressure = pressure
+
+    def poll_group(self, group: str) -> int:
+        """Hold sessions with the group's due mailboxes until none is due; how many.
+
+        A session that fails is logged and counted; the next mailbox is claimed all the same.
+
+        Raises:
+            StateError: nothing can be claimed.
+        """
+        sessions = 0
+        while not self._pressure():
+            lease = self._schedule.claim(group, self._pacing.slots, self._pacing.lease_seconds)
+            if lease is None:
+                break
+            sessions += 1
+            with suppress(Exception):  # logged and counted by poll
+                self.poll(lease)
+        return sessions
+
+    def poll(self, lease: Lease, watch: Watch | None = None) -> SessionReport:
+        """Hold one session with a leased mailbox and give the lease back.
+
+        Raises:
+            IngestError: the session failed; nothing uncommitted was deleted.
+        """
+        with (
+            structlog.contextvars.bound_contextvars(mailbox=lease.mailbox, lease=lease.id[:8]),
+            self._hold(lease) as stop,
+        ):
+            standing = self._standing(lease.mailbox)
+            try:
+                mailbox = self._active(lease.mailbox)
+                report = self._run_session(mailbox, lease, stop, watch)
+            except Exception as error:
+                self._note_failure(lease, standing, error)
+                raise
+            self._note_success(lease, standing, report)
+            return report
+
+    def _active(self, mailbox_id: str) -> Mailbox:
+        mailbox = self._mailboxes.get(mailbox_id)
+        if mailbox.paused:
+            raise RegistryError(
+                f"mailbox {mailbox.name!r} is paused: {mailbox.paused}",
+                remedy=f"ingest mailbox resume {mailbox.name}",
+            )
+        return mailbox
+
+    def _standing(self, mailbox: str) -> policy.Standing:
+        kept = self._schedule.standing(mailbox)
+        return msgspec.json.decode(kept, type=policy.Standing) if kept else policy.Standing()
+
+    def _note_success(self, lease: Lease, standing: policy.Standing, report: SessionReport) -> None:
+        metrics.sessions.labels("completed").inc()
+        metrics.session_seconds.observe(report.seconds)
+        after = policy.after_success(
+            standing,
+            self._pacing.pace,
+            arrived=report.retrieved,
+            left=report.left,
+            now=self._schedule.now(),
+            jitter=random.random(),  # noqa: S311 - spreads load, hides nothing
+        )
+        self._schedule.release(lease, after.due_in, _encoder.encode(after.standing))
+        log.info("session_completed", **msgspec.structs.asdict(report))
+
+    def _note_failure(self, lease: Lease, standing: policy.Standing, error: Exception) -> None:
+        known = error if isinstance(error, IngestError) else IngestError("a bug of mail-ingest")
+        metrics.sessions.labels("stopped" if policy.is_our_own(known) else "failed").inc()
+        metrics.count_error(error)
+        self._pressure.note(error)
+        if known is error:
+            log.warning("session_failed", code=known.code, reason=str(error), remedy=known.remedy)
+        else:
+            log.error("session_broke", exc_info=error)
+        with suppress(StateError):  # the lease expires, and the mailbox is due then
+            after = policy.after_failure(
+                standing,
+                self._pacing.pace,
+                known,
+                now=self._schedule.now(),
+                jitter=random.random(),  # noqa: S311 - spreads load, hides nothing
+            )
+            if after.pause:
+                self._pause(lease.mailbox, after.pause)
+            due_in = None if after.pause else after.due_in
+            self._schedule.release(lease, due_in, _encoder.encode(after.standing))
+
+    def _pause(self, mailbox_id: str, reason: str) -> None:
+        """Stop polling a mailbox until a person acts; one that was removed is just forgotten."""
+        with suppress(RegistryError):
+            mailbox = self._mailboxes.get(mailbox_id)
+            if not mailbox.paused:
+                self._mailboxes.update(msgspec.structs.replace(mailbox, paused=reason))
+                log.error("mailbox_paused", reason=reason)

@@ -1,0 +1,89 @@
+"""Outbox to sink: every event at least once, in the order of the outbox."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from ingest.observability import metrics
+
+log = structlog.get_logger()
+
+_AT_ONCE = 500
+
+
+class OutboxEvent(NamedTuple):
+    """An event as the outbox holds it."""
+
+    entry: str  # the outbox's own id of it
+    id: str
+    type: str
+    json: str
+
+
+class Outbox(Protocol):
+    """Events that wait for one sink. Every method raises StateError where Redis fails."""
+
+    def read(self, count: int, block_ms: int | None = None) -> Sequence[OutboxEvent]:
+        """The next events; first those that were read before and never acknowledged."""
+
+    def acknowledge(self, entries: Sequence[str]) -> None:
+        """The sink has these for certain."""
+
+    def trim(self) -> int:
+        """Drop what every sink has; how many."""
+
+
+class Sink(Protocol):
+    """Where events go."""
+
+    def publish(self, events: Sequence[OutboxEvent]) -> None:
+        """Returns when the sink has confirmed all of them.
+
+        Raises:
+            IngestError: it has not; some may have arrived, and all will be sent again.
+        """
+
+
+class Relay:
+    """Moves what waits. Safe to call from many threads: one works, the others return.
+
+    Args:
+        outbox: what waits.
+        sink: where it goes.
+        closing: says that the process is about to end.
+    """
+
+    def __init__(self, outbox: Outbox, sink: Sink, closing: Callable[[], bool]) -> None:
+        self._outbox = outbox
+        self._sink = sink
+        self._closing = closing
+        self._working = threading.Lock()
+
+    def drain(self) -> int:
+        """Publish until nothing waits; how many events.
+
+        Raises:
+            IngestError: Redis or the sink failed; nothing unconfirmed was acknowledged.
+        """
+        if not self._working.acquire(blocking=False):
+            return 0
+        try:
+            return self._drain()
+        finally:
+            self._working.release()
+
+    def _drain(self) -> int:
+        published = 0
+        while not self._closing() and (events := self._outbox.read(_AT_ONCE)):
+            self._sink.publish(events)
+            self._outbox.acknowledge([event.entry for event in events])
+            published += len(events)
+        if published:
+            self._outbox.trim()
+            metrics.published.inc(published)
+            log.info("events_published", events=published)
+        return published

@@ -1,0 +1,358 @@
+"""One session with one maildrop, top to bottom.
+
+`Session.run` is where the safety of the system stands: commit, then DELE, then QUIT, then settle,
+as consecutive statements. While a batch is being written the next one is retrieved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+
+from ingest.errors import RemoteProtocolError
+from ingest.intake import policy
+from ingest.intake.attempts import Attempts
+from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
+from ingest.intake.message import Draft, Thresholds, Unparsable
+from ingest.intake.ports import Farewell, Ledger, Log, Maildrop, Retrieval, Stop
+from ingest.intake.report import SessionReport, Watch
+from ingest.model import Defect, DeleteRule, Lease, Listed, Mailbox, Record
+from ingest.observability import metrics
+
+log = structlog.get_logger(__name__)
+
+# Batches being written while the next is retrieved.
+_MOST_IN_FLIGHT = 4
+
+# Attempts counted in one call of the ledger, before these messages are retrieved.
+_COUNTED_AT_ONCE = 256
+
+
+class SessionLimits(NamedTuple):
+    """A session starts no more messages past these."""
+
+    messages: int
+    octets: int  # as LIST announces them
+    seconds: float
+
+
+class SealedBatch(NamedTuple):
+    """A batch whose commit object is being written."""
+
+    batch: Batch
+    writing: Future[None]
+
+
+class SessionSettings(NamedTuple):
+    """What is the same for all sessions of a process."""
+
+    limits: SessionLimits
+    batch_limits: BatchLimits
+    thresholds: Thresholds
+    deployment: str
+    strict_evidence: bool
+
+
+class Session:
+    """One session. Made for one `run`.
+
+    Args:
+        mailbox: whose maildrop it is.
+        lease: our right to it.
+        maildrop: signed in.
+        objects: the log of commit objects.
+        ledger: the index.
+        committer: where commit objects are written while the next batch is retrieved.
+        settings: limits and thresholds.
+        stop: ends the session early.
+        watch: sees the progress.
+    """
+
+    def __init__(
+        self,
+        *,
+        mailbox: Mailbox,
+        lease: Lease,
+        maildrop: Maildrop,
+        objects: Log,
+        ledger: Ledger,
+        committer: Executor,
+        settings: SessionSettings,
+        stop: Stop,
+        watch: Watch | None = None,
+    ) -> None:
+        self._mailbox = mailbox
+        self._rule = DeleteRule.parse(mailbox.delete)
+        self._lease = lease
+        self._maildrop = maildrop
+        self._objects = objects
+        self._ledger = ledger
+        self._committer = committer
+        self._settings = settings
+        self._stop = stop
+        self._watch = watch
+        self._started = time.monotonic()
+        self._listed: list[str] = []  # all unique-ids of the maildrop
+        self._attempts = Attempts(ledger, lease)
+        self._deletes: dict[int, str | None] = {}  # message-number to unique-id
+        self._evidence: set[int] = set()  # message-numbers of what is certainly stored
+        self._unparsable: list[Listed] = []
+        self._cut: Listed | None = None  # a message that may have been cut on the way
+        self.report = SessionReport(mailbox=mailbox.id)
+
+    def run(self) -> SessionReport:
+        """Retrieve, commit, delete, quit, settle. In this order, or not at all.
+
+        Raises:
+            IngestError: the connection was dropped without QUIT, so the server deleted nothing.
+                What was committed until then is ours and is recognised next time.
+        """
+        try:
+            for batch, writing in self._batches():
+                writing.result()  # the commit point: records and parts are durable
+                events = self._ledger.commit(self._lease, batch.commitments())
+                self._note_committed(batch, events)
+                for member in batch.members:
+                    if member.delete:
+                        self._delete(member.listed)
+            self._refuse_to_quit_after_a_cut()
+            farewell = self._maildrop.quit()
+            deleted = {number: self._deletes[number] for number in farewell.deleted}
+            self._ledger.settle(self._lease, [name for name in deleted.values() if name])
+            self._ledger.forget(self._lease, self._listed)
+        except BaseException as error:
+            self._maildrop.drop()
+            metrics.deletes.labels("unconfirmed").inc(len(self._deletes))
+            self._attempts.end_by(error, suspect=self._cut)
+            raise
+        finally:
+            self.report.seconds = time.monotonic() - self._started
+        self._note_deleted(farewell)
+        return self.report
+
+    # What to retrieve
+
+    def _wanted(self) -> list[Listed]:
+        """The messages to retrieve. Those stored by an earlier session get their DELE here."""
+        listing = self._maildrop.listing()
+        self._listed = [listed.unique_id for listed in listing if listed.unique_id]
+        known = self._ledger.known(self._mailbox.id, self._listed) if self._listed else {}
+        plan = policy.plan(
+            listing,
+            known,
+            self._rule,
+            self._ledger.now(),
+            strict=self._settings.strict_evidence,
+        )
+        self.report.listed = len(listing)
+        self.report.listed_octets = sum(listed.octets for listed in listing)
+        self.report.kept = len(plan.keep)
+        wanted = [*plan.retrieve, *self._delete_known(plan.delete)]
+        wanted.sort(key=lambda listed: listed.number)
+        return wanted
+
+    def _delete_known(self, candidates: tuple[policy.Known, ...]) -> Iterator[Listed]:
+        """DELE what is certainly stored already; yield what is not certain."""
+        by_number = {candidate.listed.number: candidate for candidate in candidates}
+        for number, block in self._maildrop.header_blocks(by_number):
+            listed, entry = by_number[number]
+            if block is None or hashlib.sha256(block).hexdigest() != entry.header_sha256:
+                yield listed
+                continue
+            self.report.ignored_deletes += entry.deleted
+            self._evidence.add(number)
+            self._delete(listed)
+
+    def _starts(self, wanted: Iterable[Listed]) -> Iterator[Listed]:
+        """Those that the session's limits let it start, each attempt counted before."""
+        limits = self._settings.limits
+        octets = 0
+        waiting = deque(wanted)
+        started = 0
+        while waiting:
+            chunk = [waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(waiting)))]
+            self._attempts.count(chunk)
+            for position, listed in enumerate(chunk):
+                over = (
+                    started >= limits.messages
+                    or octets >= limits.octets
+                    or time.monotonic() - self._started >= limits.seconds
+                    or self._cut is not None
+                    or self._stop.closing
+                )
+                if over:
+                    self.report.left = len(waiting) + len(chunk) - position
+                    self._attempts.take_back(chunk[position:])
+                    return
+                started += 1
+                octets += listed.octets
+                yield listed
+
+    # Retrieving
+
+    def _batches(self) -> Iterator[SealedBatch]:
+        """Retrieve into batches; yield each when it is likely to be written."""
+        wanted = self._wanted()
+        if self._watch:
+            self._watch.listed(len(wanted), sum(listed.octets for listed in wanted))
+        in_flight: deque[SealedBatch] = deque()
+        for batch in self._filled(wanted):
+            in_flight.append(SealedBatch(batch, self._committer.submit(batch.write)))
+            while in_flight and (len(in_flight) > _MOST_IN_FLIGHT or in_flight[0].writing.done()):
+                yield in_flight.popleft()
+        yield from in_flight
+
+    def _filled(self, wanted: list[Listed]) -> Iterator[Batch]:
+        """Batches with their messages in them, complete but for their parts' last octets."""
+        batch = self._open_batch()
+        for listed, retrieval, parse in self._retrievals(wanted):
+            if batch.members and (batch.full or listed.octets >= LARGE_OCTETS):
+                yield batch
+                batch = self._open_batch()
+            self._receive(listed, retrieval, batch, parse=parse)
+        if batch.members:
+            yield batch
+
+    def _retrievals(self, wanted: list[Listed]) -> Iterator[tuple[Listed, Retrieval, bool]]:
+        """RETR all, then once more, unparsed, those that could not be parsed."""
+        by_number = {listed.number: listed for listed in wanted}
+        numbers = (listed.number for listed in self._starts(wanted))
+        for retrieval in self._maildrop.retrieve(numbers):
+            listed = by_number[retrieval.number]
+            yield listed, retrieval, not self._attempts.used_up(listed)
+        for retrieval in self._maildrop.retrieve([listed.number for listed in self._unparsable]):
+            yield by_number[retrieval.number], retrieval, False
+
+    def _open_batch(self) -> Batch:
+        return Batch(self._objects, self._settings.batch_limits)
+
+    def _receive(self, listed: Listed, retrieval: Retrieval, batch: Batch, *, parse: bool) -> None:
+        """Take one message in and let it join the batch."""
+        if retrieval.refusal is not None:
+            self.report.refused += 1
+            metrics.messages.labels("refused").inc()
+            log.warning("message_refused", number=listed.number)
+            return
+        with Draft(batch, self._settings.thresholds, parse=parse) as draft:
+            try:
+                for octets in retrieval:
+                    self._stop.check()
+                    draft.feed(octets)
+                    if self._watch:
+                        self._watch.received(len(octets))
+                draft.end()
+            except Unparsable:
+                log.exception("message_unparsable", number=listed.number)
+                self._unparsable.append(listed)
+                for _ in retrieval:
+                    self._stop.check()
+                return
+            self._join(listed, draft, batch)
+
+    def _join(self, listed: Listed, draft: Draft, batch: Batch) -> None:
+        """Decide what becomes of a message that is here whole, and let it join the batch."""
+        self.report.retrieved += 1
+        self.report.octets += draft.octets
+        short = policy.is_short(listed.octets, draft.octets)
+        if short:
+            draft.defects.append(Defect("shorter-than-listed", note=f"listed {listed.octets}"))
+            self._note_cut(listed)
+        delete, already = not short, False
+        if short or self._rule.mode != "committed":
+            delete, already = self._may_delete(draft.record_id(self._mailbox.id))
+            delete = delete and not short
+        if already and not delete and (short or listed.unique_id is None):
+            self.report.kept += not short
+            return  # committed by an earlier session, and nothing to remember it by
+        record, skeleton = draft.commit(
+            mailbox=self._mailbox,
+            listed=listed,
+            retrieved_at=datetime.now(UTC),
+            deployment=self._settings.deployment,
+            objects=self._objects,
+        )
+        batch.join(Member(listed, record, skeleton, delete=delete, memorable=not short))
+
+    def _may_delete(self, record_id: str) -> tuple[bool, bool]:
+        """Whether this record may be deleted now, and whether it was committed before."""
+        committed = self._ledger.committed(self._mailbox.id, [record_id])
+        now = self._ledger.now()
+        at = committed.get(record_id)
+        return policy.may_delete(self._rule, now if at is None else at, now), at is not None
+
+    # What came of it
+
+    def _delete(self, listed: Listed) -> None:
+        """DELE, if this session has seen that the message is stored."""
+        if listed.number not in self._evidence:
+            metrics.deletes_without_evidence.inc()
+            log.critical("delete_without_evidence", number=listed.number)
+            return
+        self._maildrop.delete(listed.number)
+        self._deletes[listed.number] = listed.unique_id
+
+    def _note_committed(self, batch: Batch, events: int) -> None:
+        """The batch is ours: evidence for its DELEs, figures, log lines."""
+        report = self.report
+        report.committed += len(batch.members)
+        report.events += events
+        for listed, record, _, delete, memorable in batch.members:
+            self._evidence.add(listed.number)
+            self._attempts.committed(listed)
+            report.parts += sum(bool(part.key) for part in record.parts)
+            report.defects += len(record.defects)
+            report.kept += memorable and not delete
+            report.withheld += not memorable
+            self._note_message(record)
+        metrics.commits.inc()
+        metrics.messages.labels("stored").inc(len(batch.members))
+        metrics.events.inc(events)
+        if self._watch:
+            self._watch.committed([member.record for member in batch.members])
+
+    def _note_message(self, record: Record) -> None:
+        metrics.octets.inc(record.octets)
+        metrics.parts.inc(sum(bool(part.key) for part in record.parts))
+        if record.envelope.date:
+            age = record.retrieved_at - datetime.fromisoformat(record.envelope.date)
+            metrics.mail_age.observe(max(0.0, age.total_seconds()))
+        log.info(
+            "message_committed",
+            record=record.id,
+            batch=record.batch,
+            octets=record.octets,
+            parts=len(record.parts),
+            defects=[defect.name for defect in record.defects],
+        )
+
+    def _note_deleted(self, farewell: Farewell) -> None:
+        self.report.deleted = len(farewell.deleted)
+        self.report.refused += len(farewell.refused)
+        metrics.deletes.labels("confirmed").inc(len(farewell.deleted))
+        metrics.deletes.labels("refused").inc(len(farewell.refused))
+
+    def _note_cut(self, listed: Listed) -> None:
+        """Remember a message that may have been cut, unless it came so in earlier sessions too."""
+        if not self._attempts.used_up(listed):
+            self._cut = listed
+
+    def _refuse_to_quit_after_a_cut(self) -> None:
+        """A server or a path that cuts messages is not told to delete anything.
+
+        Raises:
+            RemoteProtocolError: a message had far fewer octets than LIST announced.
+        """
+        if self._cut is not None:
+            raise RemoteProtocolError(
+                f"mailbox {self._mailbox.id}: message {self._cut.number} came with far fewer "
+                f"octets than the {self._cut.octets} that LIST announced; it is stored, and "
+                "nothing was deleted",
+                remedy="the next session tries again; if it stays so, look at the message's record",
+            )

@@ -1,0 +1,47 @@
+"""The log of commit objects on an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from ulid import ULID
+
+from ingest.intake.ports import ObjectStore, PartWriter
+from ingest.model import Record
+from ingest.objects import commits, keys
+
+
+class StoreLog:
+    """The `Log` of the intake, and the way back: which batches there are, and their records."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def begin(self) -> str:
+        return str(ULID())
+
+    def create_part(self, batch: str, number: int) -> PartWriter:
+        return self._store.create(keys.part(batch, number))
+
+    def commit(self, batch: str, entries: Sequence[tuple[Record, bytes | None]]) -> None:
+        self._store.put(keys.commit(batch), commits.encode(entries))
+
+    def uri(self, key: str) -> str:
+        return self._store.uri(key)
+
+    def record_uri(self, batch: str, index: int) -> str:
+        return f"{self._store.uri(keys.commit(batch))}#{index}/record.json"
+
+    def committed(self, since: datetime | None = None) -> Iterator[str]:
+        """The ids of all batches with a commit object, begun in the hour of `since` or later."""
+        prefixes = [keys.MAIL] if since is None else keys.hour_prefixes(since, self._store.now())
+        for prefix in prefixes:
+            for stored in self._store.list(prefix):
+                found = keys.parse(stored.key)
+                if found and found.name == "commit.zip":
+                    yield found.batch
+
+    def records(self, batch: str) -> list[Record]:
+        """The records of a batch, in their order."""
+        return list(commits.CommitReader(self._store, keys.commit(batch)).records())

@@ -1,0 +1,64 @@
+"""The Celery application: hints on a broker, never the truth.
+
+Every task may be lost, doubled or late without harm: what is due stands in the schedule, what is
+to be published in the outbox. So there is no result backend, no retry, no late acknowledgement
+and no beat entry per mailbox, and a hint expires when the next one is about to come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from ingest.bootstrap import redis_url
+from ingest.settings import Settings, from_environment
+from ingest.state.connect import broker_url
+
+POLL, RELAY, MAINTENANCE = "poll", "relay", "maintenance"  # the queues, one per lane
+
+_TICK_SECONDS = 1.0
+_READ_BACK_SECONDS = 300.0
+_SWEEP_SECONDS = 3600.0
+
+
+def _entry(task: str, seconds: float) -> dict[str, Any]:
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's configuration for these settings."""
+    return {
+        "broker_url": broker_url(redis_url(settings)),
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {"socket_keepalive": True, "health_check_interval": 25},
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_default_queue": MAINTENANCE,
+        "task_routes": {
+            "poll": {"queue": POLL},
+            "tick": {"queue": MAINTENANCE},
+            "relay": {"queue": RELAY},
+        },
+        "worker_pool": "threads",
+        "worker_concurrency": settings.concurrency,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,  # our health is what tasks do, not who answers
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_soft_shutdown_timeout": float(settings.grace_seconds),
+        "worker_enable_soft_shutdown_on_idle": False,
+        "beat_scheduler": "celery.beat:Scheduler",  # in memory: nothing of beat's is worth keeping
+        "beat_schedule": {
+            "tick": _entry("tick", _TICK_SECONDS),
+            "relay": _entry("relay", _TICK_SECONDS),
+            "read-back": _entry("read_back", _READ_BACK_SECONDS),
+            "sweep": _entry("sweep", _SWEEP_SECONDS),
+        },
+        "imports": ["ingest.tasks.tasks"],
+    }
+
+
+app = Celery("mail-ingest")
+app.config_from_object(configuration(from_environment()))

@@ -1,0 +1,74 @@
+"""The tasks: a few lines each. What they do stands in the packages below."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from ingest.objects.keys import begun
+from ingest.objects.sweep import sweep as sweep_store
+from ingest.state.readback import Commit
+from ingest.tasks.app import app
+from ingest.tasks.worker import current
+
+log = structlog.get_logger()
+
+# Batches of so many hours are compared with those that Redis knows; the youngest are left out,
+# since they may be on their way into the ledger.
+_COMPARED = timedelta(hours=7)
+_YOUNG = timedelta(minutes=10)
+
+
+@app.task(name="tick")
+def tick() -> None:
+    """Hint at each group that has mailboxes due, as often as it has slots."""
+    worker = current()
+    worker.heartbeat.beat()
+    settings = worker.application.settings
+    if worker.application.checkpoints.epoch() is None:
+        read_back.apply_async(expires=60)
+    for group, due in worker.application.schedule.groups_due().items():
+        for _ in range(min(due, settings.group_slots)):
+            poll.apply_async((group,), expires=settings.poll_seconds)
+    worker.observe()
+
+
+@app.task(name="poll")
+def poll(group: str) -> None:
+    """Hold sessions with the due mailboxes of a group until none is due."""
+    worker = current()
+    worker.heartbeat.beat()
+    if worker.poller.poll_group(group):
+        relay.apply_async(expires=60)
+
+
+@app.task(name="relay")
+def relay() -> None:
+    """Move events from the outbox to the sink."""
+    worker = current()
+    worker.heartbeat.beat()
+    worker.relay.drain()
+
+
+@app.task(name="read_back")
+def read_back() -> None:
+    """Notice a Redis that lost data, find batches it never heard of, write the checkpoint."""
+    application = current().application
+    application.read_back.run_if_lost()
+    active = [mailbox for mailbox in application.registry.list() if not mailbox.paused]
+    application.schedule.schedule_new(active, application.settings.poll_seconds)
+    now = application.store.now()
+    since, until = now - _COMPARED, now - _YOUNG
+    listed = [batch for batch in application.log.committed(since) if since <= begun(batch) <= until]
+    application.read_back.compare(
+        listed, lambda batch: Commit(batch, application.log.records(batch))
+    )
+    application.checkpoints.write(compared=until)
+
+
+@app.task(name="sweep")
+def sweep() -> None:
+    """Remove what batches left behind that were never committed."""
+    swept = sweep_store(current().application.store)
+    log.info("store_swept", **swept._asdict())

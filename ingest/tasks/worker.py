@@ -1,0 +1,101 @@
+"""What one worker process holds for its tasks, from its start to its end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+from celery import signals
+
+from ingest.bootstrap import Application, open_application
+from ingest.intake.poll import Poller
+from ingest.intake.relay import Relay
+from ingest.observability import metrics
+from ingest.observability.health import HealthServer, Heartbeat
+from ingest.observability.logging import configure
+from ingest.settings import Settings
+
+log = structlog.get_logger()
+
+# Beat ticks every second, so a consumer that consumes beats the heart as often.
+_HEARTBEAT_SECONDS = 60.0
+
+
+class Worker:
+    """The application, and what tasks need of it. Leaving the block ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stack = ExitStack()
+        self.application: Application = self._stack.enter_context(open_application(settings))
+        self.poller: Poller = self.application.poller()
+        self.relay: Relay = self.application.relay()
+        self.heartbeat = Heartbeat(_HEARTBEAT_SECONDS)
+        if settings.metrics_port:
+            self._stack.enter_context(
+                HealthServer(
+                    settings.metrics_host,
+                    settings.metrics_port,
+                    heartbeat=self.heartbeat,
+                    checks={"redis": self.application.redis.ping, "store": self._check_store},
+                )
+            )
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._stack.close()
+
+    def observe(self) -> None:
+        """Set the gauges that are the same for the whole fleet."""
+        depth = self.application.schedule.depth()
+        metrics.due_lag.set(depth.lag_seconds)
+        metrics.mailboxes_due.set(depth.due)
+        metrics.outbox_depth.set(self.application.outbox.depth())
+        metrics.outbox_age.set(self.application.outbox.age_seconds())
+
+    def _check_store(self) -> None:
+        next(self.application.store.list("mailboxes/"), None)
+
+
+_worker: Worker | None = None
+
+
+def current() -> Worker:
+    """The worker that this process is.
+
+    Raises:
+        RuntimeError: it is none.
+    """
+    if _worker is None:
+        raise RuntimeError("tasks run in a worker: start one with `ingest worker`")
+    return _worker
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
+
+    settings = from_environment()
+    configure(settings.log_format, settings.log_level)
+
+
+@signals.worker_init.connect
+def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    global _worker  # noqa: PLW0603 - a worker process is one
+    from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
+
+    _worker = Worker(from_environment())
+    log.info("worker_started")
+
+
+@signals.worker_shutting_down.connect
+def _close_slowly(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    application = current().application
+    application.shutdown.begin(application.settings.grace_seconds)
+    log.info("worker_stopping", grace_seconds=application.settings.grace_seconds)
+
+
+@signals.worker_shutdown.connect
+def _end(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    current().close()
+    log.info("worker_stopped")

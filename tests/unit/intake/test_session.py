@@ -1,0 +1,292 @@
+"""One session: what it retrieves, deletes, keeps and reports."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from ingest.errors import ConnectionFailed, RemoteProtocolError, SessionStopped
+from ingest.mime import splitter
+from tests.fakes.world import World
+
+ONE = b"Subject: one\r\n\r\nfirst\r\n"
+TWO = b"Subject: two\r\n\r\nother\r\n"  # as many octets as the first
+LONG = b"Subject: long\r\n\r\n" + b"x" * 98 + b"\r\n" + b"y" * 20_000 + b"\r\n"
+
+
+def sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+def test_everything_is_stored_published_and_deleted() -> None:
+    world = World()
+    for octets in (ONE, TWO, LONG):
+        world.deliver(octets)
+    report = world.session()
+    world.assert_all_is_published()
+    assert not world.server.messages
+    assert (report.retrieved, report.committed, report.deleted, report.events) == (3, 3, 3, 3)
+    assert report.octets == len(ONE) + len(TWO) + len(LONG)
+
+
+def test_an_empty_maildrop_is_left_as_it_is() -> None:
+    world = World()
+    assert world.session().listed == 0
+    assert not world.store.objects
+
+
+# Evidence
+
+
+def test_a_message_stored_by_an_earlier_session_is_deleted_without_retrieving_it_again() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.server.ignore_deletes = True
+    world.session()
+    world.server.ignore_deletes = False
+    world.steps.clear()
+    report = world.session()
+    assert "top" in world.steps
+    assert "retrieve" not in world.steps
+    assert (report.deleted, report.events, report.ignored_deletes) == (1, 0, 1)
+    assert not world.server.messages
+
+
+def test_a_unique_id_given_to_another_message_of_the_same_size_deletes_nothing_unseen() -> None:
+    world = World()
+    world.deliver(ONE, "reused")
+    world.session()
+    world.deliver(TWO, "reused")
+    report = world.session()
+    assert report.retrieved == 1
+    world.assert_all_is_published()
+
+
+def test_a_server_that_refuses_top_is_asked_for_the_whole_message() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.server.ignore_deletes = True
+    world.session()
+    world.server.refuse_top = True
+    world.server.ignore_deletes = False
+    assert world.session().retrieved == 1
+    assert not world.server.messages
+    world.assert_all_is_published()
+
+
+def test_strict_evidence_retrieves_again() -> None:
+    world = World(strict=1)
+    world.deliver(ONE)
+    world.server.ignore_deletes = True
+    world.session()
+    assert world.session().retrieved == 1
+
+
+def test_a_unique_id_listed_twice_is_no_evidence_and_both_messages_are_stored() -> None:
+    world = World()
+    world.deliver(ONE, "double")
+    world.deliver(TWO, "double")
+    report = world.session()
+    assert report.retrieved == 2
+    world.assert_all_is_published()
+    assert not world.server.messages
+
+
+def test_messages_without_unique_ids_are_stored_and_deleted() -> None:
+    world = World()
+    world.deliver(ONE, None)
+    world.deliver(TWO, None)
+    assert world.session().deleted == 2
+    world.assert_all_is_published()
+
+
+def test_a_refused_delete_settles_nothing_and_is_counted() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.server.refuse_delete = True
+    report = world.session()
+    assert (report.deleted, report.refused) == (0, 1)
+    entries = world.state.kept.entries[world.mailbox.id]
+    assert not any(entry.deleted for entry in entries.values())
+
+
+def test_a_lost_answer_to_quit_settles_nothing_and_the_next_session_finds_out() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.server.lose_quit_answer = True
+    with pytest.raises(ConnectionFailed):
+        world.session()
+    entries = world.state.kept.entries[world.mailbox.id]
+    assert not any(entry.deleted for entry in entries.values())
+    world.server.lose_quit_answer = False
+    world.session()
+    world.assert_all_is_published()
+
+
+# Messages that are cut
+
+
+def test_a_body_cut_in_the_middle_is_neither_stored_nor_deleted() -> None:
+    world = World()
+    world.deliver(LONG)
+    world.server.cut_body[1] = 10_000
+    with pytest.raises(ConnectionFailed):
+        world.session()
+    assert not world.records()
+    assert len(world.server.messages) == 1
+    assert not world.store.uploads
+
+
+def test_a_message_far_shorter_than_listed_is_stored_and_nothing_is_deleted() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.deliver(TWO)
+    world.server.messages[0].listed_octets = 50_000
+    with pytest.raises(RemoteProtocolError, match="message 1 came with far fewer"):
+        world.session()
+    assert len(world.server.messages) == 2
+    assert "shorter-than-listed" in [
+        defect.name for record in world.records() for defect in record.defects
+    ]
+
+
+def test_a_message_that_stays_shorter_than_listed_does_not_hold_up_the_others() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.server.messages[0].listed_octets = 50_000
+    for _ in range(3):
+        with pytest.raises(RemoteProtocolError):
+            world.session()
+    world.deliver(TWO)
+    report = world.session()
+    assert report.deleted == 1
+    assert [one.octets for one in world.server.messages] == [ONE]
+    world.assert_nothing_is_lost()
+    stored = [record.sha256 for record in world.records()]
+    assert stored.count(sha256(ONE)) == 1
+    world.session()
+    assert [record.sha256 for record in world.records()] == stored
+
+
+def test_a_refused_retr_is_counted_and_the_rest_goes_on() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.deliver(TWO)
+    world.server.refuse_retrieve.add(1)
+    report = world.session()
+    assert (report.refused, report.deleted) == (1, 1)
+    assert [one.octets for one in world.server.messages] == [ONE]
+
+
+# Delete rules
+
+
+def test_never_leaves_everything_and_stores_it_once() -> None:
+    world = World(delete="never")
+    world.deliver(ONE)
+    world.deliver(TWO)
+    assert world.session().kept == 2
+    report = world.session()
+    assert (report.retrieved, report.kept, report.deleted) == (0, 2, 0)
+    assert len(world.records()) == 2
+    world.assert_nothing_is_seen_twice()
+
+
+def test_never_with_double_unique_ids_retrieves_again_but_stores_once() -> None:
+    world = World(delete="never")
+    world.deliver(ONE, "double")
+    world.deliver(TWO, "double")
+    world.session()
+    assert world.session().retrieved == 2
+    assert len(world.records()) == 2
+
+
+def test_never_remembers_messages_whose_unique_ids_were_renumbered() -> None:
+    world = World(delete="never")
+    world.deliver(ONE, "old")
+    world.session()
+    world.server.messages[0].unique_id = "new"
+    assert world.session().events == 0
+    assert world.session().retrieved == 0
+
+
+def test_after_a_week_deletes_a_week_after_the_commit() -> None:
+    world = World(delete="after 7d")
+    world.deliver(ONE)
+    world.session()
+    world.state.clock += 7 * 86400 - 1
+    assert world.session().deleted == 0
+    world.state.clock += 1
+    assert world.session().deleted == 1
+    assert not world.server.messages
+
+
+# Limits
+
+
+def test_a_large_maildrop_is_drained_over_several_sessions() -> None:
+    world = World(session_messages=2)
+    for number in range(5):
+        world.deliver(b"Subject: %d\r\n\r\n\r\n" % number)
+    assert [world.session().left for _ in range(3)] == [3, 1, 0]
+    world.assert_all_is_published()
+    assert not world.server.messages
+    assert not any(world.state.kept.attempts.get(world.mailbox.id, {}).values())
+
+
+def test_a_closing_process_finishes_what_it_has_and_starts_nothing_more() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.deliver(TWO)
+
+    def close(step: str) -> None:
+        world.stop.closing |= step == "octets"
+
+    world.on_step = close
+    report = world.session()
+    assert (report.deleted, report.left) == (1, 1)
+    world.assert_nothing_is_lost()
+
+
+def test_a_process_whose_grace_is_over_drops_the_session() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.stop.error = SessionStopped("enough")
+    with pytest.raises(SessionStopped):
+        world.session()
+    assert len(world.server.messages) == 1
+    assert not any(world.state.kept.attempts.get(world.mailbox.id, {}).values())
+
+
+# Poison
+
+
+def test_a_message_that_breaks_the_parser_is_stored_unparsed_in_the_same_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaks(_: object, octets: memoryview) -> list[object]:
+        raise ZeroDivisionError if b"one" in bytes(octets) else RecursionError
+
+    monkeypatch.setattr(splitter.Splitter, "feed", breaks)
+    world = World()
+    world.deliver(ONE)
+    world.deliver(TWO)
+    assert world.session().deleted == 2
+    world.assert_all_is_published()
+    assert {defect.name for record in world.records() for defect in record.defects} == {
+        "not-parsed"
+    }
+
+
+def test_a_message_that_killed_three_workers_is_stored_unparsed() -> None:
+    world = World()
+    world.deliver(ONE)
+    uid = world.server.messages[0].unique_id or ""
+    lease = world.state.lease(world.mailbox)
+    for _ in range(3):
+        world.ledger.count_attempts(lease, [uid])
+    world.session()
+    (record,) = world.records()
+    assert [defect.name for defect in record.defects] == ["not-parsed"]
+    world.assert_all_is_published()
