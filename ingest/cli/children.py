@@ -39,7 +39,7 @@ class Child:
             output: where its standard output and error go; ours if None.
         """
         self.name = name
-        self._arguments = list(arguments)
+        self.arguments = list(arguments)
         self._environment = {**os.environ, **environment}
         self._output = output
         self._pause = _FIRST_PAUSE
@@ -50,7 +50,7 @@ class Child:
         self._started = time.monotonic()
         # Its own session: Ctrl-C reaches us alone, and we stop it in order.
         self.process = subprocess.Popen(  # noqa: S603 - our own programs
-            self._arguments,
+            self.arguments,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self._output,

@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -40,6 +40,12 @@ def print_error(error: IngestError) -> None:
         sys.stderr.write(f"  → {visible(error.remedy)}\n")
 
 
+def say(sentence: str) -> None:
+    """A sentence for people, on standard error: it never gets into a program's input."""
+    sys.stderr.write(f"{visible(sentence)}\n")
+    sys.stderr.flush()
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or as wide as needed in a pipe."""
     from rich.console import Console
@@ -59,13 +65,8 @@ def print_table(
     out = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        numeric = column in right
-        table.add_column(
-            column,
-            justify="right" if numeric else "left",
-            no_wrap=True,
-            overflow="ignore" if numeric else "ellipsis",
-        )
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     out.print(table)

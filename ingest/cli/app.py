@@ -1,0 +1,98 @@
+"""The `ingest` command: its groups, its exit codes, and how errors look.
+
+Commands import what they need when they run, so that `ingest --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ingest import __version__
+from ingest.cli import doctor, events, fleet, mailbox, message, output, poll
+from ingest.errors import IngestError
+
+_INTERRUPTED = 130
+
+_EPILOG = """
+Settings are environment variables named INGEST_*; without any, all lives in one home directory.
+
+Exit codes: 0 all went well, 1 something failed, 2 wrong usage, 3 a setting is wrong,
+4 an unknown or unusable mailbox, 5 a POP3 session failed, 6 the server refused to sign us in,
+7 the object store failed, 8 Redis failed.
+"""
+
+app = typer.Typer(
+    name="ingest",
+    help="Ingest mail from POP3 mailboxes into object storage and events, and lose nothing.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(mailbox.app, name="mailbox")
+app.add_typer(message.app, name="message")
+app.add_typer(events.app, name="events")
+for command in (fleet.demo, fleet.up, fleet.worker, fleet.beat, poll.poll, doctor.doctor):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mail-ingest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; its exit code. Errors are printed, ours as one line."""
+    try:
+        code = typer.main.get_command(app).main(
+            args=arguments, prog_name="ingest", standalone_mode=False
+        )
+    except IngestError as error:
+        output.print_error(error)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("\nstopped\n")
+        return _INTERRUPTED
+    except typer.TyperException as error:
+        output.print_error(_wrong_usage(error))
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: typer.TyperException) -> IngestError:
+    """A usage error, to be printed like all others."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ingest"
+    return IngestError(error.format_message(), remedy=f"{command} --help")

@@ -1,0 +1,202 @@
+"""`ingest doctor`: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import typer
+
+from ingest.cli import output
+from ingest.errors import IngestError
+from ingest.model import Mailbox
+from ingest.settings import from_environment
+
+if TYPE_CHECKING:
+    from ingest.bootstrap import Application
+
+_CLOCK_SECONDS = 5.0  # that two clocks may differ before it is worth a word
+_LATE_SECONDS = 300.0  # that a mailbox may be overdue, or an event wait
+_MOST_MAILBOXES = 20  # with something wrong, named one by one
+
+_MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Literal["ok", "warning", "wrong"]
+    message: str
+    remedy: str = ""
+    exit_code: int = 0  # not 0 where it is wrong
+
+    @classmethod
+    def of(cls, subject: str, error: IngestError) -> Finding:
+        """What an error says."""
+        return cls(subject, "wrong", str(error), error.remedy, error.exit_code)
+
+
+def doctor(*, json: output.Json = False) -> None:
+    """Check settings, Redis, the store, mailboxes and passwords. JSON: an array of findings."""
+    findings = list(_examine())
+    if json:
+        output.print_json(findings)
+    else:
+        _print(findings)
+    raise typer.Exit(next((each.exit_code for each in findings if each.exit_code), 0))
+
+
+def _print(findings: list[Finding]) -> None:
+    rows = []
+    for finding in findings:
+        rows.append((_MARKS[finding.verdict], finding.subject, finding.message))
+        if finding.remedy and finding.verdict != "ok":
+            rows.append(("", "", f"→ {finding.remedy}"))
+    output.print_table(["", "what", "finding"], rows)
+
+
+def _examine() -> Iterator[Finding]:
+    """Look at everything, as far as one can get."""
+    from ingest.bootstrap import open_application
+    from ingest.observability.logging import configure
+
+    try:
+        settings = from_environment()
+        yield Finding("settings", "ok", f"all fit; home is {Path(settings.home).absolute()}")
+        configure(settings.log_format, "critical")
+        with open_application(settings) as application:
+            parts: tuple[tuple[str, Callable[[Application], Iterator[Finding]]], ...] = (
+                ("redis", _redis),
+                ("store", _store),
+                ("mailboxes", _mailboxes),
+                ("workers", _workers),
+                ("events", _events),
+            )
+            for subject, look in parts:
+                try:
+                    yield from look(application)
+                except IngestError as error:
+                    yield Finding.of(subject, error)
+    except IngestError as error:
+        yield Finding.of("settings", error)
+
+
+def _redis(application: Application) -> Iterator[Finding]:
+    from ingest.state.connect import persistence
+
+    found = persistence(application.redis)
+    kind = "embedded Valkey" if application.settings.embedded else "Redis"
+    yield Finding("redis", "ok", f"{kind} {found.version}: {found.sentence}")
+    for warning in found.warnings:
+        what, _, remedy = warning.partition(": ")
+        yield Finding("redis", "warning", what, remedy)
+    yield from _clock("redis", application.schedule.now() - time.time())
+    if application.checkpoints.epoch() is None:
+        yield Finding(
+            "redis", "ok", "new, or lost its data: a worker reads it back before it polls"
+        )
+
+
+def _store(application: Application) -> Iterator[Finding]:
+    probe = application.store.probe()
+    failed = {step: error for step, error in probe.steps.items() if error}
+    for step, error in failed.items():
+        yield Finding.of("store", type(error)(f"{step}: {error}", remedy=error.remedy))
+    if not failed:
+        yield Finding("store", "ok", f"{', '.join(probe.steps)} work")
+    if probe.checksums is False:
+        yield Finding(
+            "store",
+            "warning",
+            "it accepts octets whose checksum is wrong, so damage on the way goes unseen",
+            "use a store that checks, such as Amazon S3, MinIO, Ceph or SeaweedFS",
+        )
+    yield from _clock("store", probe.clock_skew)
+
+
+def _clock(subject: str, skew: float) -> Iterator[Finding]:
+    if abs(skew) > _CLOCK_SECONDS:
+        where = "ahead of" if skew > 0 else "behind"
+        yield Finding(
+            subject,
+            "warning",
+            f"its clock is {abs(skew):.0f} s {where} this machine's",
+            "let both synchronise their clocks (NTP)",
+        )
+
+
+def _mailboxes(application: Application) -> Iterator[Finding]:
+    mailboxes = application.registry.list()
+    told = 0
+    for mailbox in mailboxes:
+        for finding in _mailbox(application, mailbox):
+            told += 1
+            if told <= _MOST_MAILBOXES:
+                yield finding
+    if not mailboxes:
+        yield Finding("mailboxes", "ok", "none yet: ingest mailbox add NAME pop3s://USER@HOST")
+    elif not told:
+        many = output.counted(len(mailboxes), "mailbox", "mailboxes")
+        yield Finding("mailboxes", "ok", f"{many}, every password can be read")
+    elif told > _MOST_MAILBOXES:
+        yield Finding("mailboxes", "warning", f"{told - _MOST_MAILBOXES} more findings like these")
+
+
+def _mailbox(application: Application, mailbox: Mailbox) -> Iterator[Finding]:
+    subject = f"mailbox {mailbox.name}"
+    if mailbox.paused:
+        yield Finding(
+            subject, "warning", f"paused: {mailbox.paused}", f"ingest mailbox resume {mailbox.name}"
+        )
+    if mailbox.tls == "none":
+        yield Finding(
+            subject,
+            "warning",
+            "not encrypted: anybody on the way reads its password and mail",
+            "add it again as pop3s://, or as pop3:// without --plaintext",
+        )
+    if mailbox.ca_file and not Path(mailbox.ca_file).is_file():
+        yield Finding(
+            subject, "wrong", f"{mailbox.ca_file} is not here", "put the authorities there", 4
+        )
+    try:
+        application.keyring.reveal(mailbox.password, mailbox.id)
+    except IngestError as error:
+        yield Finding.of(subject, error)
+
+
+def _workers(application: Application) -> Iterator[Finding]:
+    depth = application.schedule.depth()
+    if depth.lag_seconds > _LATE_SECONDS:
+        yield Finding(
+            "workers",
+            "warning",
+            f"{output.counted(depth.due, 'mailbox', 'mailboxes')} overdue, "
+            f"the longest for {depth.lag_seconds / 60:.0f} minutes",
+            "run a worker and a beat (ingest up), or more workers",
+        )
+    else:
+        yield Finding("workers", "ok", f"no mailbox is overdue, {depth.leased} in a session")
+
+
+def _events(application: Application) -> Iterator[Finding]:
+    from ingest.state.connect import connect, translated
+
+    settings = application.settings
+    if settings.events_url:
+        with translated(), connect(settings.events_url) as client:
+            client.ping()
+    waiting, age = application.outbox.depth(), application.outbox.age_seconds()
+    if waiting and age > _LATE_SECONDS:
+        yield Finding(
+            "events",
+            "warning",
+            f"{output.counted(waiting, 'event')} wait, the oldest for {age / 60:.0f} minutes",
+            "run a worker (ingest up); if one runs, read its log",
+        )
+    else:
+        yield Finding("events", "ok", f"{waiting} wait for the stream {settings.events_stream}")

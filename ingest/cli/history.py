@@ -1,0 +1,106 @@
+"""Finding messages in the log of commit objects, the newest first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from ingest.errors import ObjectMissing
+from ingest.model import Record
+
+if TYPE_CHECKING:
+    from ingest.bootstrap import Application
+
+_HOUR = timedelta(hours=1)
+_LAST_HOUR = 23  # of a day
+_HOURLY = timedelta(hours=48)  # this far back the log is listed by the hour, beyond by the day
+_LATE = timedelta(hours=6)  # between the begin of a batch, which names its key, and its commit
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DATAREF = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})/commit\.zip#(\d{1,6})/record\.json")
+_SHORTEST_ID = 6
+
+
+def since(text: str) -> datetime:
+    """Read `2h`, `7d`, `2026-10-05` or `2026-10-05T08:00`, in the local time zone.
+
+    Raises:
+        typer.BadParameter: it is none of those.
+    """
+    if found := _SPAN.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time: use 2h, 7d, 2026-10-05 or 2026-10-05T08:00"
+        ) from None
+
+
+def records(application: Application, begin: datetime) -> Iterator[Record]:
+    """Every record of messages retrieved at or after that time, the newest batch first.
+
+    Raises:
+        StoreError: the log can't be read.
+    """
+    for batch in _batches(application, begin):
+        for record in reversed(application.log.records(batch)):
+            if record.retrieved_at >= begin:
+                yield record
+
+
+def find(application: Application, message: str, begin: datetime) -> Record:
+    """The record of that id, of that beginning of an id, or that an event's `dataref` names.
+
+    Raises:
+        ObjectMissing: there is none since that time.
+        typer.BadParameter: several ids begin so, or too little of one is given.
+    """
+    if named := _DATAREF.search(message):
+        for record in application.log.records(named[1]):
+            if record.index == int(named[2]):
+                return record
+    elif len(message) < _SHORTEST_ID:
+        raise typer.BadParameter(f"give at least {_SHORTEST_ID} characters of the id")
+    found: dict[str, Record] = {}
+    for record in records(application, begin):
+        if record.id.startswith(message.lower()):
+            found.setdefault(record.id, record)
+            if record.id == message:
+                break
+    if len(found) > 1:
+        raise typer.BadParameter(f"{len(found)} ids begin with {message}: give more of it")
+    if not found:
+        raise ObjectMissing(
+            f"no message {message[:40]!r} since {begin:%Y-%m-%d}",
+            remedy="ingest message list shows the ids; --since looks further back",
+        )
+    return next(iter(found.values()))
+
+
+def _batches(application: Application, begin: datetime) -> Iterator[str]:
+    from ingest.objects import keys
+
+    store = application.store
+    for prefix in _prefixes(store.now(), begin - _LATE):
+        found = (keys.parse(stored.key) for stored in store.list(prefix))
+        committed = [key.batch for key in found if key and key.name == "commit.zip"]
+        yield from reversed(committed)
+
+
+def _prefixes(now: datetime, begin: datetime) -> Iterator[str]:
+    """Key prefixes that cover the time from `begin` to now, the newest first."""
+    from ingest.objects import keys
+
+    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR
+    while hour + _HOUR > begin:
+        if hour.hour == _LAST_HOUR and now - hour > _HOURLY:
+            yield keys.hour_prefix(hour).removesuffix(f"{_LAST_HOUR}/")
+            hour -= 24 * _HOUR
+        else:
+            yield keys.hour_prefix(hour)
+            hour -= _HOUR

@@ -1,0 +1,327 @@
+"""`ingest mailbox`: which maildrops are polled."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from ingest.cli import address, output
+from ingest.cli.application import opened
+from ingest.errors import RegistryError
+from ingest.model import DeleteRule, Mailbox
+
+if TYPE_CHECKING:
+    from ingest.bootstrap import Application
+
+app = typer.Typer(help="The mailboxes that are polled.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The mailbox's name or id.", show_default=False)]
+
+
+_ENCRYPTION = {
+    "implicit": "TLS",
+    "starttls": "TLS, by STLS",
+    "none": "none: anybody on the way reads along",
+}
+
+
+class Waiting(NamedTuple):
+    """What a test session found."""
+
+    messages: int
+    octets: int
+
+
+class _Unhurried:
+    """The `Stop` of a session that nothing but its deadlines ends."""
+
+    closing = False
+
+    def check(self) -> None:
+        """Go on."""
+
+
+class Shown(msgspec.Struct, kw_only=True):
+    """A mailbox as `--json` prints it: without its password, but with where that is."""
+
+    id: str
+    name: str
+    tenant: str
+    address: str
+    host: str
+    port: int
+    tls: str
+    username: str
+    password: str  # env:NAME, file:PATH or "sealed"
+    delete: str
+    paused: str
+    ca_file: str
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What you will call it.", show_default=False)],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS",
+            help="pop3s://USER@HOST[:PORT], or pop3://USER@HOST (STLS is required).",
+            show_default=False,
+        ),
+    ],
+    *,
+    password_ref: Annotated[
+        str,
+        typer.Option(
+            metavar="REF", help="Where the password is: env:NAME or file:PATH. Else: asked for."
+        ),
+    ] = "",
+    delete: Annotated[
+        str, typer.Option(metavar="RULE", help='committed, never, or "after 7d".')
+    ] = "committed",
+    tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
+    ca_file: Annotated[
+        str, typer.Option(metavar="PEM", help="Trust these authorities, not the system's.")
+    ] = "",
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="No encryption: anybody on the way reads along.")
+    ] = False,
+    test: Annotated[bool, typer.Option(help="Sign in first; save nothing if that fails.")] = True,
+    yes: output.Yes = False,
+    json: output.Json = False,
+) -> None:
+    """Sign in to a maildrop and, when that works, poll it from now on."""
+    where = address.parse(url, plaintext=plaintext)
+    rule = DeleteRule.parse(output.choose(delete, DeleteRule.parse))
+    if plaintext:
+        output.say("warning: without encryption, the password and all mail can be read on the way")
+    from ingest.state.registry import new_mailbox_id
+
+    with opened() as application:
+        mailbox = Mailbox(
+            id=new_mailbox_id(),
+            name=name,
+            tenant=tenant,
+            **where._asdict(),
+            password="",
+            ca_file=str(Path(ca_file).absolute()) if ca_file else "",
+            delete=str(rule),
+        )
+        _refuse_taken(application, name)
+        reference = _reference(application, mailbox, password_ref)
+        mailbox = msgspec.structs.replace(mailbox, password=reference)
+        if test:
+            _announce(mailbox, sign_in(application, mailbox))
+        output.confirm(f"Poll {name} from now on?", yes=yes)
+        register(application, mailbox)
+    if json:
+        output.print_json(_shown(mailbox))
+    else:
+        typer.echo(f"{name} is polled from now on by every worker (ingest up starts one)")
+
+
+@app.command("list")
+def list_(*, json: output.Json = False) -> None:
+    """List the mailboxes. JSON: an array of mailboxes."""
+    with opened() as application:
+        mailboxes = application.registry.list()
+        held = {mailbox.id: _state(application, mailbox) for mailbox in mailboxes}
+    if json:
+        output.print_json([_shown(mailbox) for mailbox in mailboxes])
+        return
+    if not mailboxes:
+        typer.echo("no mailbox yet: ingest mailbox add NAME pop3s://USER@HOST")
+        return
+    output.print_table(
+        ["name", "address", "tenant", "delete", "state"],
+        [
+            (mailbox.name, _address(mailbox), mailbox.tenant, mailbox.delete, held[mailbox.id])
+            for mailbox in mailboxes
+        ],
+    )
+
+
+@app.command()
+def show(name: Name, *, json: output.Json = False) -> None:
+    """Show one mailbox. JSON: the mailbox."""
+    with opened() as application:
+        mailbox = application.registry.get(name)
+        state = _state(application, mailbox)
+    if json:
+        output.print_json(_shown(mailbox))
+        return
+    output.print_facts(
+        [
+            ("name", mailbox.name),
+            ("id", mailbox.id),
+            ("tenant", mailbox.tenant),
+            ("address", _address(mailbox)),
+            ("encryption", _ENCRYPTION[mailbox.tls]),
+            ("authorities", mailbox.ca_file or "the system's"),
+            ("password", _password_place(mailbox)),
+            ("delete", mailbox.delete),
+            ("state", state),
+        ]
+    )
+
+
+@app.command("test")
+def sign_in_once(name: Name, *, json: output.Json = False) -> None:
+    """Sign in, count what waits, and leave. JSON: {"messages": n, "octets": n}."""
+    with opened() as application:
+        waiting = sign_in(application, application.registry.get(name))
+    if json:
+        output.print_json(waiting._asdict())
+    else:
+        typer.echo(f"signed in: {_amount(waiting)}")
+
+
+@app.command()
+def pause(
+    name: Name,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; shown wherever the mailbox is.")] = "by hand",
+    json: output.Json = False,
+) -> None:
+    """Stop polling a mailbox until it is resumed. JSON: the mailbox."""
+    _set_paused(name, reason or "by hand", json=json)
+
+
+@app.command()
+def resume(name: Name, *, json: output.Json = False) -> None:
+    """Poll a paused mailbox again. JSON: the mailbox."""
+    _set_paused(name, "", json=json)
+
+
+@app.command()
+def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) -> None:
+    """Forget a mailbox. What is stored of it stays. JSON: the mailbox."""
+    with opened() as application:
+        mailbox = application.registry.get(name)
+        output.confirm(f"Forget {mailbox.name} ({_address(mailbox)})?", yes=yes)
+        application.registry.remove(mailbox.id)
+        application.schedule.unschedule(mailbox.id, mailbox.group)
+    if json:
+        output.print_json(_shown(mailbox))
+    else:
+        typer.echo(f"{mailbox.name} is forgotten; its stored messages stay where they are")
+
+
+def register(application: Application, mailbox: Mailbox) -> None:
+    """Keep a new mailbox; it is due at once.
+
+    Raises:
+        RegistryError: another mailbox has its name or its account.
+    """
+    application.registry.add(mailbox)
+    application.schedule.schedule(mailbox, 0)
+
+
+def sign_in(application: Application, mailbox: Mailbox) -> Waiting:
+    """Sign in, count, and leave without touching anything.
+
+    Raises:
+        SessionError: it did not work.
+    """
+    maildrop = application.open_maildrop(mailbox, _Unhurried())
+    try:
+        listing = maildrop.listing()
+        maildrop.quit()
+    finally:
+        maildrop.drop()
+    return Waiting(len(listing), sum(listed.octets for listed in listing))
+
+
+def _set_paused(name: str, reason: str, *, json: bool) -> None:
+    with opened() as application:
+        mailbox = application.registry.get(name)
+        mailbox = application.registry.update(msgspec.structs.replace(mailbox, paused=reason))
+        if reason:
+            application.schedule.unschedule(mailbox.id, mailbox.group)
+        else:
+            application.schedule.schedule(mailbox, 0)
+    if json:
+        output.print_json(_shown(mailbox))
+    else:
+        typer.echo(f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}")
+
+
+def _refuse_taken(application: Application, name: str) -> None:
+    """So that nobody types a password in vain; the registry checks it again.
+
+    Raises:
+        RegistryError: the name is taken.
+    """
+    if any(name.casefold() == mailbox.name.casefold() for mailbox in application.registry.list()):
+        raise RegistryError(
+            f"there is a mailbox {name!r} already",
+            remedy=f"choose another name, or: ingest mailbox remove {name}",
+        )
+
+
+def _reference(application: Application, mailbox: Mailbox, given: str) -> str:
+    """Where the password is: the reference given, or a sealed one that is asked for."""
+    if given:
+        if not given.startswith(("env:", "file:")):
+            raise typer.BadParameter("--password-ref is env:NAME or file:PATH")
+        kind, _, place = given.partition(":")
+        return f"file:{Path(place).absolute()}" if kind == "file" else given
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "nobody is at the terminal to enter the password: add --password-ref"
+        )
+    password = getpass.getpass(f"Password of {mailbox.username} at {mailbox.host}: ")
+    return application.keyring.seal(password, mailbox.id)
+
+
+def _announce(mailbox: Mailbox, waiting: Waiting) -> None:
+    output.say(f"signed in: {_amount(waiting)}")
+    rule = DeleteRule.parse(mailbox.delete)
+    match rule.mode:
+        case "committed":
+            output.say("Messages WILL BE DELETED from the server once they are stored.")
+        case "after":
+            output.say(
+                "Messages WILL BE DELETED from the server "
+                f"{rule.after.total_seconds() / 86400:g} days after they are stored."
+            )
+        case "never":
+            output.say("Messages stay on the server.")
+
+
+def _amount(waiting: Waiting) -> str:
+    if not waiting.messages:
+        return "no message waits"
+    verb = "waits" if waiting.messages == 1 else "wait"
+    messages = output.counted(waiting.messages, "message")
+    return f"{messages} ({output.octets(waiting.octets)}) {verb}"
+
+
+def _state(application: Application, mailbox: Mailbox) -> str:
+    if mailbox.paused:
+        return f"paused: {mailbox.paused}"
+    return "in a session" if application.schedule.leased_until(mailbox) else "polled"
+
+
+def _address(mailbox: Mailbox) -> str:
+    scheme = "pop3s" if mailbox.tls == "implicit" else "pop3"
+    usual = 995 if mailbox.tls == "implicit" else 110
+    host = f"[{mailbox.host}]" if ":" in mailbox.host else mailbox.host
+    port = "" if mailbox.port == usual else f":{mailbox.port}"
+    return f"{scheme}://{quote(mailbox.username, safe='')}@{host}{port}"
+
+
+def _password_place(mailbox: Mailbox) -> str:
+    kind, _, _ = mailbox.password.partition(":")
+    return mailbox.password if kind in ("env", "file") else "sealed"
+
+
+def _shown(mailbox: Mailbox) -> Shown:
+    shown = msgspec.structs.asdict(mailbox) | {"password": _password_place(mailbox)}
+    return Shown(address=_address(mailbox), **shown)
