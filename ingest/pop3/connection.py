@@ -80,6 +80,11 @@ class Connection:
         """How many commands have had no status line yet."""
         return len(self._awaited)
 
+    @property
+    def receiving(self) -> bool:
+        """Whether a message or a listing is coming in."""
+        return self._receiving is not None
+
     def send(self, command: Command) -> bytes:
         """Enter a command among those that await an answer; returns the octets to send.
 

@@ -16,7 +16,7 @@ _STATUS = re.compile(rb"(\+OK|-ERR|\+(?= ))(?: (.*))?", re.DOTALL)
 _CODE = re.compile(r"\[([A-Z0-9][A-Z0-9/._-]{0,62})\] ?(.*)", re.DOTALL | re.IGNORECASE)
 _DROP_LISTING = re.compile(r"([0-9]{1,10}) ([0-9]{1,18})(?: .*)?", re.DOTALL)
 _SCAN_LISTING = re.compile(rb"([0-9]{1,10})(?: +([0-9]{1,18}))?(?:[^0-9].*)?", re.DOTALL)
-_UNIQUE_ID_LISTING = re.compile(rb"([0-9]{1,10}) +([\x21-\x7e]{1,70}) *")
+_UNIQUE_ID_LISTING = re.compile(rb"([1-9][0-9]{0,9}) +([\x21-\x7e]{1,70}) *")
 
 
 class Status(NamedTuple):

@@ -70,5 +70,15 @@ def test_a_unique_id_is_1_to_70_printable_octets_rfc_1939_section_7() -> None:
     assert read_unique_id_listing(b"1 whqtswO00WBw418f9t5JxYwZ") == (1, "whqtswO00WBw418f9t5JxYwZ")
     assert read_unique_id_listing(b"2  ~!  ") == (2, "~!")
     assert read_unique_id_listing(b"3 " + b"x" * 70) == (3, "x" * 70)
-    for line in (b"", b"1", b"1 ", b"x y", b"1 a b", b"1 \xe4", b"1 a\tb", b"1 " + b"x" * 71):
+    for line in (
+        b"",
+        b"0 a",
+        b"1",
+        b"1 ",
+        b"x y",
+        b"1 a b",
+        b"1 \xe4",
+        b"1 a\tb",
+        b"1 " + b"x" * 71,
+    ):
         assert read_unique_id_listing(line) is None
