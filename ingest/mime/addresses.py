@@ -29,6 +29,8 @@ def addresses(text: str) -> tuple[str, ...]:
     A name with specials is quoted, so the result can be parsed again. Groups (RFC 5322 section
     3.4) give their members. At most 200 are read.
     """
+    if not text:
+        return ()
     found: list[str] = []
     words: list[str] = []
     comment = address = ""

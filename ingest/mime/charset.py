@@ -56,6 +56,8 @@ def decode_charset(octets: bytes, charset: str) -> str:
 
 def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters: white space collapsed, no control characters."""
+    if not text:
+        return ""
     text = " ".join(text[: limit * 4].split())
     if not text.isprintable():
         text = _UNSTORABLE.sub("", text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from ingest.mime.charset import clean, text_of
 from ingest.mime.defects import DefectName
@@ -21,7 +22,7 @@ _MAX_RAW = 2_000  # characters of a raw file name, and of what a safe one is mad
 _MAX_ID = 500  # characters
 
 
-class Entity(NamedTuple):
+class Entity(msgspec.Struct, frozen=True, gc=False):
     """An entity (RFC 2045 section 2.4), described by its header."""
 
     header: PartHeader
@@ -37,7 +38,8 @@ def describe(fields: tuple[Field, ...], path: str, default_type: str, limits: Li
         if name.startswith("content-") and name not in first:
             first[name] = raw
     defects: list[DefectName] = []
-    content_type, of_type = default_type, dict[str, str]()
+    content_type = default_type
+    of_type: dict[str, str] = {}
     if "content-type" in first:
         content_type, of_type = parameters(first["content-type"], limits.parameters)
         if not _TYPE.fullmatch(content_type):
@@ -47,9 +49,20 @@ def describe(fields: tuple[Field, ...], path: str, default_type: str, limits: Li
     if encoding not in _IDENTITY and encoding not in _ENCODED:
         defects.append("encoding-unknown")
     boundary, is_message = _container(content_type, encoding, of_type, limits, defects)
-    header = PartHeader(path, content_type, encoding=encoding)
-    if not (boundary or is_message):
-        header = _leaf(header, first, of_type, limits)
+    disposition, name, raw_name = _naming(first, of_type, limits)
+    header = PartHeader(
+        path,
+        content_type,
+        charset=_charset(of_type),
+        disposition=disposition,
+        filename=safe_filename(name[-_MAX_RAW:]) if name else "",
+        filename_raw=clean(raw_name, _MAX_RAW),
+        content_id=clean(text_of(first.get("content-id", b"")[:_MAX_ID]).strip("<> "), _MAX_ID),
+        encoding=encoding,
+        is_attachment=disposition == "attachment"
+        or raw_name != ""
+        or not content_type.startswith("text/"),
+    )
     return Entity(header, boundary, is_message, tuple(defects))
 
 
@@ -84,28 +97,22 @@ def _container(
     return boundary, False
 
 
-def _leaf(
-    header: PartHeader, first: dict[str, bytes], of_type: dict[str, str], limits: Limits
-) -> PartHeader:
-    """Add what the header says of a leaf (RFC 2183 disposition and file name, ...)."""
-    disposition, of_disposition = "", dict[str, str]()
+def _charset(of_type: dict[str, str]) -> str:
+    charset = token(of_type.get("charset", "")).lower()
+    return charset if _TOKEN.fullmatch(charset) else ""
+
+
+def _naming(
+    first: dict[str, bytes], of_type: dict[str, str], limits: Limits
+) -> tuple[str, str, str]:
+    """The disposition (RFC 2183), and the file name, decoded and as it came."""
+    disposition, name, raw_name = "", "", ""
     if "content-disposition" in first:
         raw = first["content-disposition"]
         disposition, of_disposition = parameters(raw, limits.parameters)
         found = _TOKEN.match(disposition)
         disposition = found[0] if found else ""
-    name, raw_name = parameter_text(of_disposition, "filename")
+        name, raw_name = parameter_text(of_disposition, "filename")
     if not raw_name:
         name, raw_name = parameter_text(of_type, "name")
-    charset = token(of_type["charset"]).lower() if "charset" in of_type else ""
-    content_id = text_of(first.get("content-id", b"")[:_MAX_ID]).strip("<> ")
-    return header._replace(
-        charset=charset if _TOKEN.fullmatch(charset) else "",
-        disposition=disposition,
-        filename=safe_filename(name[-_MAX_RAW:]) if name else "",
-        filename_raw=clean(raw_name, _MAX_RAW),
-        content_id=clean(content_id, _MAX_ID),
-        is_attachment=disposition == "attachment"
-        or raw_name != ""
-        or not header.content_type.startswith("text/"),
-    )
+    return disposition, name, raw_name

@@ -11,10 +11,22 @@ from ingest.mime.addresses import addresses
 from ingest.mime.charset import clean, text_of
 from ingest.mime.events import Field
 from ingest.mime.header import decode_words, parameters
+from ingest.mime.limits import DEFAULT
 from ingest.model import Envelope
 
 Classification: TypeAlias = Literal["message", "bounce", "auto-reply", "list"]
 
+_READ = {
+    "message-id",
+    "in-reply-to",
+    "references",
+    "from",
+    "to",
+    "cc",
+    "reply-to",
+    "subject",
+    "date",
+}
 _MAX_SUBJECT = 1_000  # characters
 _MAX_ID = 500  # characters of one message-id
 _MAX_IDS = 100  # of References; the last ones are kept, they are the nearest ancestors
@@ -36,7 +48,7 @@ def envelope(fields: Iterable[Field]) -> Envelope:
     for name, raw in fields:
         if name not in first:
             first[name] = raw
-    text = {name: text_of(first[name][:_CONSIDERED]) for name in _READ if name in first}
+    text = {name: text_of(raw[:_CONSIDERED]) for name, raw in first.items() if name in _READ}
     return Envelope(
         message_id=next(iter(message_ids(text.get("message-id", ""))), ""),
         in_reply_to=message_ids(text.get("in-reply-to", "")),
@@ -51,23 +63,12 @@ def envelope(fields: Iterable[Field]) -> Envelope:
     )
 
 
-_READ = (
-    "message-id",
-    "in-reply-to",
-    "references",
-    "from",
-    "to",
-    "cc",
-    "reply-to",
-    "subject",
-    "date",
-)
-
-
 def message_ids(text: str) -> tuple[str, ...]:
     """The message-ids in a text, without angle brackets; a lone word without them counts too."""
+    if not text:
+        return ()
     found = [clean(each, _MAX_ID) for each in _ID.findall(text)[-_MAX_IDS:]]
-    if not found and text and len(text.split()) == 1:
+    if not found and len(text.split()) == 1:
         found = [clean(text.strip("<>"), _MAX_ID)]
     return tuple(found)
 
@@ -105,9 +106,9 @@ def classify(first: dict[str, bytes]) -> Classification:
     that has the null return path (RFC 5321 section 4.5.5). `auto-reply`: RFC 3834, or its older
     kin. `list`: RFC 2919.
     """
-    content_type, found = parameters(first.get("content-type", b"")[:_CONSIDERED], 20)
-    report = content_type == "multipart/report"
-    if report and found.get("report-type", "").lower() == "delivery-status":
+    content_type = first.get("content-type", b"")
+    report = content_type[:16].lower() == b"multipart/report"
+    if report and _report_type(content_type) == "delivery-status":
         return "bounce"
     null_path = first.get("return-path", b"").replace(b" ", b"") == b"<>"
     origin = first.get("from", b"")[:_CONSIDERED].lower()
@@ -121,3 +122,9 @@ def classify(first: dict[str, bytes]) -> Classification:
     if first.get("precedence", b"").lower() == b"auto_reply":
         return "auto-reply"
     return "list" if "list-id" in first else "message"
+
+
+def _report_type(content_type: bytes) -> str:
+    """What a multipart/report reports (RFC 6522 section 3)."""
+    _, found = parameters(content_type[:_CONSIDERED], DEFAULT.parameters)
+    return found.get("report-type", "").lower()

@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from ingest.model import Defect
 
 
@@ -50,7 +52,7 @@ class Base64Lines(NamedTuple):
 Rebuild: TypeAlias = Copied | Base64Lines
 
 
-class PartHeader(NamedTuple):
+class PartHeader(msgspec.Struct, frozen=True, gc=False):
     """What the header of a leaf says of it. All text is bounded and safe to store."""
 
     path: str  # IMAP body section number (RFC 3501 section 6.4.5), e.g. "1.2"
@@ -64,26 +66,26 @@ class PartHeader(NamedTuple):
     is_attachment: bool = False  # a hint: it has a name, says so, or isn't text
 
 
-class Skeletal(NamedTuple):
+class Skeletal(msgspec.Struct, frozen=True, gc=False):
     """Octets outside of leaf bodies: headers, delimiter lines, preambles, epilogues."""
 
     octets: memoryview
 
 
-class HeaderBlock(NamedTuple):
+class HeaderBlock(msgspec.Struct, frozen=True, gc=False):
     """The header of the message, or of an embedded one, has ended."""
 
     path: str  # empty for the message; else the section number of the embedded message
     fields: tuple[Field, ...]
 
 
-class PartBegin(NamedTuple):
+class PartBegin(msgspec.Struct, frozen=True, gc=False):
     """A leaf begins: its bodies follow."""
 
     header: PartHeader
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A piece of the body of the leaf that began last."""
 
     raw: memoryview  # as it came
@@ -91,7 +93,7 @@ class Body(NamedTuple):
     rebuild: Rebuild
 
 
-class PartEnd(NamedTuple):
+class PartEnd(msgspec.Struct, frozen=True, gc=False):
     """The leaf has ended."""
 
     path: str
@@ -99,7 +101,7 @@ class PartEnd(NamedTuple):
     decoded_octets: int
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """Damage, or a limit that was reached."""
 
     defect: Defect

@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 from ingest.mime.charset import decode_charset, text_of
 from ingest.mime.events import Field
 
-_NAME = re.compile(rb"[!-9;-~]+[ \t]*\Z")
+# A field with its folded lines, or else a line that is none.
+_LINES = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]*+\n")
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]*)\?=")
 _PARAMETER = re.compile(
     r';\s*([^\s=;"]{1,80})\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL
@@ -34,28 +35,13 @@ class Block(NamedTuple):
 
 def parse(block: bytes, limit: int) -> Block:
     """Split a header block into at most `limit` fields. CR LF and LF both end lines."""
-    fields: list[Field] = []
-    pieces: list[bytes] = []
-    invalid = 0
-    name = ""
-    for line in block.split(b"\n"):
-        if line[:1] in {b" ", b"\t"}:
-            pieces.append(line.removesuffix(b"\r"))
-            continue
-        if name:
-            fields.append(Field(name, (b"".join(pieces) if pieces[1:] else pieces[0]).strip()))
-            name = ""
-        before, colon, after = line.partition(b":")
-        if colon and _NAME.match(before):
-            if len(fields) == limit:
-                return Block(tuple(fields), invalid, more=True)
-            name = before.rstrip().lower().decode("ascii")
-        elif line.rstrip(b"\r"):
-            invalid += 1
-        pieces = [after.removesuffix(b"\r")]
-    if name:
-        fields.append(Field(name, b"".join(pieces).strip()))
-    return Block(tuple(fields), invalid, more=False)
+    lines = _LINES.findall(block.replace(b"\r\n", b"\n"))
+    named = [each for each in lines if each[0]]
+    fields = [
+        Field(name.lower().decode("ascii"), raw.replace(b"\n", b"").strip())
+        for name, raw in named[:limit]
+    ]
+    return Block(tuple(fields), len(lines) - len(named), len(named) > limit)
 
 
 def decode_words(text: str) -> str:
@@ -123,6 +109,8 @@ def parameter_text(found: dict[str, str], name: str) -> tuple[str, str]:
 
     The extended form is preferred to the plain one, as RFC 6266 has it too.
     """
+    if not found:
+        return "", ""
     if (raw := found.get(f"{name}*")) is not None:
         octets, charset = _extended(raw)
         return decode_charset(octets, charset), text_of(raw.encode("latin-1"))

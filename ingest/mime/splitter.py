@@ -15,8 +15,8 @@ or a blank line is held back, at most `Limits.delimiter_octets` and one line end
 from __future__ import annotations
 
 import re
-from enum import Enum
-from typing import NamedTuple
+
+import msgspec
 
 from ingest.mime.defects import DefectName, defect
 from ingest.mime.entity import describe
@@ -43,13 +43,10 @@ _DASHES = re.compile(rb"\n(?=--)")  # twice as fast as bytes.find
 _LF, _CR = 0x0A, 0x0D
 
 
-class _State(Enum):
-    HEADER = 1
-    BODY = 2
-    BETWEEN = 3
+_HEADER, _BODY, _BETWEEN = range(3)  # no Enum: its members are slow to get
 
 
-class _Stop(NamedTuple):
+class _Stop(msgspec.Struct, frozen=True, gc=False):
     """Where the present content ends, and what ends it."""
 
     end: int  # the content's
@@ -78,7 +75,7 @@ class Splitter:
         self._limits = limits
         self._events: list[Event] = []
         self._held = b""
-        self._state = _State.HEADER
+        self._state = _HEADER
         self._line_start = True  # the next octet begins a line
         self._levels: list[_Level] = []
         self._delimiters: dict[bytes, tuple[int, bool]] = {}
@@ -142,7 +139,7 @@ class Splitter:
 
     def _next_stop(self, block: bytes, position: int, *, final: bool) -> _Stop:
         """Find the next delimiter line or, in a header, blank line, from `position` on."""
-        in_header = self._state is _State.HEADER
+        in_header = self._state == _HEADER
         if not in_header and not self._delimiters:
             return _Stop(len(block), -1)
         if self._line_start and (stop := self._judge(block, position, position, final=final)):
@@ -159,7 +156,7 @@ class Splitter:
 
     def _judge(self, block: bytes, position: int, start: int, *, final: bool) -> _Stop | None:
         """Say whether the line that begins at `start` ends the content that is at `position`."""
-        in_header = self._state is _State.HEADER
+        in_header = self._state == _HEADER
         first = block[start : start + 2]
         if in_header and (first[:1] == b"\n" or first == b"\r\n"):
             return _Stop(start, start + first.index(b"\n") + 1)
@@ -183,10 +180,10 @@ class Splitter:
 
     def _content(self, block: bytes, start: int, end: int) -> int:
         """Pass on content of the present state, up to `end` or a header's limit; up to where."""
-        if self._state is _State.BODY:
+        if self._state == _BODY:
             self._bodies(self._decoder.decode(block, start, end))
             return end
-        if self._state is _State.HEADER:
+        if self._state == _HEADER:
             room = self._limits.header_octets - len(self._header)
             if end - start > room:
                 end = start + room
@@ -229,7 +226,7 @@ class Splitter:
             level = _Level(self._path, entity.boundary, self._depth + 1, default_type)
             self._levels.append(level)
             self._index_delimiters()
-            self._state = _State.BETWEEN
+            self._state = _BETWEEN
 
     def _fields(self) -> tuple[Field, ...] | None:
         """Parse the header; None where it went over a limit and the entity became opaque."""
@@ -255,7 +252,7 @@ class Splitter:
         self._path, self._is_root = path, is_root
         self._depth, self._default_type = depth, default_type
         self._entities += 1
-        self._state = _State.HEADER
+        self._state = _HEADER
         if self._entities > self._limits.parts:
             self._levels.clear()
             self._delimiters.clear()
@@ -276,19 +273,19 @@ class Splitter:
         self._path, self._is_root = header.path, False
         self._decoder = decoder(header.encoding, self._limits)
         self._sizes = [0, 0]
-        self._state = _State.BODY
+        self._state = _BODY
 
     def _end_leaf(self) -> None:
-        if self._state is _State.BODY:
+        if self._state == _BODY:
             self._bodies(self._decoder.close())
             for name in self._decoder.defects:
                 self._found(name, self._path)
             self._events.append(PartEnd(self._path, *self._sizes))
-            self._state = _State.BETWEEN
+            self._state = _BETWEEN
 
     def _end_inside(self, index: int) -> None:
         """A delimiter line of an open multipart ends all that is inside of it."""
-        while self._state is _State.HEADER:
+        while self._state == _HEADER:
             self._end_header()
         self._end_leaf()
         self._end_levels(index + 1)

@@ -29,7 +29,7 @@ from ingest.mime.limits import Limits
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NO_BASE64 = bytes(set(range(256)) - set(_ALPHABET) - set(b"="))
 _ALLOWED = _ALPHABET + b"= \t\r\n"
-_BATCH = 256  # lines; what fits into the second-level cache is joined fastest
+_BATCH = 64  # lines; what fits into the second-level cache is joined fastest
 _LONGEST_RUN = 1 << 16  # lines
 _STRAY = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 _UNFINISHED = re.compile(rb"=[0-9A-Fa-f\r]?\Z")
@@ -155,7 +155,7 @@ class Base64Decoder:
         if length and not length % 4:
             self._lines = Base64Lines(length, "crlf" if crlf else "lf")
             self._stride = line_feed + 1 - start
-            if stop := self._run(block, start, line_feed + 1, pieces):
+            if stop := self._run(block, start, end, pieces):
                 return stop
         pieces.append(self._copied(block[start : line_feed + 1]))
         return line_feed + 1
