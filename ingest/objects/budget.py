@@ -15,8 +15,9 @@ _SLICE = 0.25  # seconds between two looks at stop()
 class Budget:
     """Octets that may be held in buffers at a time, and the buffers of one block each.
 
-    Whoever waits longest is served first. Who holds a buffer asks for more with `try_block`, which
-    never waits, so there is no deadlock.
+    Whoever waits longest is served first. One block is kept for those who must wait while they
+    hold one already (`nested`): with at most one more each they get done and give back both, so
+    there is no deadlock.
 
     Args:
         octets: of all buffers together.
@@ -32,7 +33,9 @@ class Budget:
         self.octets = octets
         self._free = octets
         self._patience = patience
+        self._kept = BLOCK if octets >= 2 * BLOCK else 0
         self._queue: deque[object] = deque()
+        self._nested: deque[object] = deque()  # served before the others
         self._spare: list[bytearray] = []  # blocks kept, so that their pages need no new faults
         self._changed = threading.Condition()
 
@@ -48,21 +51,27 @@ class Budget:
             SessionStopped: `stop()` said so while we waited.
             StoreUnavailable: nothing came free for too long.
         """
-        self._acquire(octets, stop)
+        self._acquire(octets, stop, nested=False)
         with self._changed:
             self._trim()
 
-    def _acquire(self, octets: int, stop: Callable[[], bool]) -> None:
-        if octets > self.octets:
+    def _acquire(self, octets: int, stop: Callable[[], bool], *, nested: bool) -> None:
+        least = octets if nested else octets + self._kept
+        if least > self.octets:
             raise ValueError(f"{octets} octets are more than the whole budget")
         ticket = object()
+        line = self._nested if nested else self._queue
+
+        def next_in_line() -> bool:
+            return line[0] is ticket and (nested or not self._nested) and self._free >= least
+
         with self._changed:
-            self._queue.append(ticket)
+            line.append(ticket)
             try:
-                self._wait(lambda: self._queue[0] is ticket and self._free >= octets, stop)
+                self._wait(next_in_line, stop)
                 self._free -= octets
             finally:
-                self._queue.remove(ticket)
+                line.remove(ticket)
                 self._changed.notify_all()
 
     def _wait(self, ready: Callable[[], bool], stop: Callable[[], bool]) -> None:
@@ -77,15 +86,20 @@ class Budget:
                     remedy="see whether the object store is slow, or raise INGEST_BUFFER_OCTETS",
                 )
 
-    def acquire_block(self, stop: Callable[[], bool]) -> bytearray:
-        """A buffer of BLOCK octets, with any content; waits and raises as `acquire` does."""
-        self._acquire(BLOCK, stop)
+    def acquire_block(self, stop: Callable[[], bool], *, nested: bool = False) -> bytearray:
+        """A buffer of BLOCK octets, with any content; waits and raises as `acquire` does.
+
+        Args:
+            stop: says at a shutdown that waiting is over.
+            nested: the caller holds a block already, and will give both back.
+        """
+        self._acquire(BLOCK, stop, nested=nested)
         return self._block(BLOCK)
 
     def try_block(self, octets: int = BLOCK) -> bytearray | None:
         """A buffer of so many octets if they are free and nobody waits; never waits itself."""
         with self._changed:
-            if self._queue or self._free < octets:
+            if self._queue or self._nested or self._free < octets + self._kept:
                 return None
             self._free -= octets
         return self._block(octets)

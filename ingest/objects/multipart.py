@@ -24,7 +24,7 @@ class MultipartWriter:
     """One object being written. Leaving the block without `commit()` aborts it.
 
     It holds one block from the beginning and takes a second one only if that is free at once: so
-    it never waits for a buffer while it holds one.
+    it never waits for a buffer while it holds one. Its thread may, for another writer.
 
     Args:
         bucket: where to.
@@ -32,6 +32,7 @@ class MultipartWriter:
         content_type: of the object.
         budget: what its buffers count against.
         executor: where its requests run.
+        open_writers: those that this thread has open.
         stop: says at a shutdown that waiting for a buffer is over.
     """
 
@@ -43,6 +44,7 @@ class MultipartWriter:
         content_type: str,
         budget: Budget,
         executor: ThreadPoolExecutor,
+        open_writers: set[MultipartWriter],
         stop: Callable[[], bool],
     ) -> None:
         self._bucket = bucket
@@ -56,8 +58,10 @@ class MultipartWriter:
         self._sending: tuple[Future[None], bytearray] | None = None
         self._committed = False
         self._abandoned = False
-        self._block = budget.acquire_block(stop)
+        self._block = budget.acquire_block(stop, nested=bool(open_writers))
         self._filled = 0
+        self._open_writers = open_writers
+        open_writers.add(self)
 
     @property
     def key(self) -> str:
@@ -132,6 +136,7 @@ class MultipartWriter:
         else:
             future = self._executor.submit(self._put_block)
         self._committed = True
+        self._open_writers.discard(self)
         return future
 
     def _put_small(self, body: bytes) -> None:
@@ -166,6 +171,7 @@ class MultipartWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._open_writers.discard(self)
         if not self._committed:
             self._abandoned = True
             if self._sending is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -48,6 +49,7 @@ class S3Store:
         self._prefix = f"{keys.check(prefix)}/" if prefix else ""
         self._budget = budget
         self._stop = stop
+        self._of_thread = threading.local()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="store")
 
     def _whole(self, key: str) -> str:
@@ -60,8 +62,16 @@ class S3Store:
             content_type=content_type,
             budget=self._budget,
             executor=self._executor,
+            open_writers=self._open_writers(),
             stop=self._stop,
         )
+
+    def _open_writers(self) -> set[MultipartWriter]:
+        """Those of this thread."""
+        if not hasattr(self._of_thread, "open_writers"):
+            self._of_thread.open_writers = set()
+        found: set[MultipartWriter] = self._of_thread.open_writers
+        return found
 
     def put(self, key: str, octets: bytes) -> None:
         self._bucket.put(self._whole(key), octets, "application/octet-stream")

@@ -12,13 +12,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ulid import ULID
 
 from ingest.errors import ObjectMissing, SessionStopped, StoreRefused
+from ingest.objects import keys
 from ingest.objects.budget import BLOCK, Budget
 from ingest.objects.directory import DirectoryStore
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
 from ingest.objects.probe import Store
+from ingest.objects.sweep import sweep
 from tests.fakes.memory_store import MemoryStore
 from tests.servers.seaweedfs import SeaweedFs
 
@@ -286,6 +289,25 @@ def test_a_store_that_works_passes_its_probe_and_keeps_nothing_of_it(store: Stor
     assert probe.usable, probe
     assert abs(probe.clock_skew) < 60
     assert listed(store) == []
+    assert unfinished(store) == 0
+
+
+def test_a_sweep_removes_what_was_never_committed_and_nothing_else(store: Store) -> None:
+    dead, committed, young = (
+        str(ULID.from_datetime(store.now() + timedelta(days=days))) for days in (-9, -8, 1)
+    )
+    for batch in (dead, committed, young):
+        write(store, keys.part(batch, 1), b"x")
+    store.put(keys.commit(committed), b"x")
+    with store.create(keys.part(dead, 2)) as writer:
+        writer.write(octets_of(2 * BLOCK))
+        writer.write(octets_of(BLOCK))
+        assert sweep(store, age=timedelta(minutes=-10)) == (1, 1, 1, "")
+    assert listed(store, "mail/") == [
+        keys.commit(committed),
+        keys.part(committed, 1),
+        keys.part(young, 1),
+    ]
     assert unfinished(store) == 0
 
 

@@ -63,7 +63,7 @@ def test_a_wait_that_is_never_served_is_given_up() -> None:
 
 
 def test_the_one_who_waits_longest_is_not_overtaken() -> None:
-    budget = Budget(2 * BLOCK)
+    budget = Budget(3 * BLOCK)
     budget.acquire(2 * BLOCK, never)
     order: list[str] = []
     waiting = threading.Event()
@@ -100,11 +100,14 @@ def test_a_block_is_used_again() -> None:
 
 
 def test_spare_blocks_never_count_beside_what_is_held() -> None:
-    budget = Budget(2 * BLOCK)
+    budget = Budget(3 * BLOCK)
     blocks = [budget.acquire_block(never), budget.acquire_block(never)]
     for block in blocks:
         budget.release_block(block)
     budget.acquire(BLOCK + 1, never)
+    assert len(budget._spare) == 1
+    budget.acquire(BLOCK - 1, never)
+    budget.acquire_block(never, nested=True)
     assert len(budget._spare) == 0
 
 
@@ -115,7 +118,7 @@ def test_part_of_a_block_can_stay_held() -> None:
 
 
 def test_many_threads_never_hold_more_than_the_budget() -> None:
-    budget = Budget(2 * BLOCK)
+    budget = Budget(3 * BLOCK)
     least = [budget.free]
 
     def work() -> None:
@@ -131,4 +134,31 @@ def test_many_threads_never_hold_more_than_the_budget() -> None:
     for thread in threads:
         thread.join(30)
     assert min(least) >= 0
-    assert budget.free == 2 * BLOCK
+    assert budget.free == 3 * BLOCK
+
+
+def test_one_block_is_kept_for_those_who_hold_one_already() -> None:
+    budget = Budget(2 * BLOCK, patience=0)
+    budget.acquire_block(never)
+    assert budget.try_block() is None
+    with pytest.raises(StoreUnavailable):
+        budget.acquire_block(never)
+    budget.acquire_block(never, nested=True)
+    assert budget.free == 0
+
+
+def test_those_who_hold_two_blocks_do_not_stop_each_other() -> None:
+    budget = Budget(4 * BLOCK, patience=60)
+    holding = threading.Barrier(3)
+
+    def work() -> None:
+        outer = budget.acquire_block(never)
+        holding.wait(30)
+        inner = budget.acquire_block(never, nested=True)
+        budget.release_block(inner)
+        budget.release_block(outer)
+
+    threads = [started(work) for _ in range(3)]
+    for thread in threads:
+        thread.join(30)
+    assert budget.free == 4 * BLOCK

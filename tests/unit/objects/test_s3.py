@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -203,11 +204,11 @@ def test_a_shutdown_ends_the_repetitions(
 def test_a_shutdown_ends_the_wait_for_a_buffer(
     store: Store, budget: Budget, stopping: threading.Event
 ) -> None:
-    budget.acquire(budget.octets, lambda: False)
+    budget.acquire(budget.octets - BLOCK, lambda: False)
     stopping.set()
     with pytest.raises(SessionStopped):
         store.create("part-1")
-    budget.release(budget.octets)
+    budget.release(budget.octets - BLOCK)
 
 
 def test_a_failed_part_is_told_at_a_later_write_and_the_upload_aborted(
@@ -250,6 +251,25 @@ def test_an_object_is_written_with_one_block_where_there_is_no_second(server: S3
     assert server.objects == {"part-1": whole}
     store.close()
     assert budget.free == BLOCK
+
+
+def test_messages_that_write_two_objects_at_a_time_do_not_stop_each_other(
+    store: Store, server: S3Server
+) -> None:
+    together = threading.Barrier(3)
+
+    def message(number: int) -> None:
+        with store.create(f"part-{number}-skeleton") as skeleton:
+            skeleton.write(b"x")
+            together.wait(30)
+            with store.create(f"part-{number}") as part:
+                part.write(LARGE)
+                part.commit().result(30)
+            skeleton.commit().result(30)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(message, range(3)))
+    assert len(server.objects) == 6
 
 
 def test_blocks_grow_so_that_the_number_of_parts_suffices(
