@@ -18,10 +18,11 @@ from ingest.errors import IngestError
 _INTERRUPTED = 130
 
 _EPILOG = """
-Settings are environment variables named INGEST_*; without any, all lives in one home directory.
+Settings are environment variables named INGEST_*. Without any, all lives in one home directory.
 
-Exit codes: 0 all went well, 1 something failed, 2 wrong usage, 3 a setting is wrong,
-4 an unknown or unusable mailbox, 5 a POP3 session failed, 6 the server refused to sign us in,
+Exit codes: 0 all went well, 1 something failed, 2 wrong usage,
+3 a setting is wrong, 4 the mailbox is unknown or can't be used,
+5 the POP3 session failed, 6 the server refused to sign us in,
 7 the object store failed, 8 Redis failed.
 """
 
@@ -84,15 +85,16 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("\nstopped\n")
         return _INTERRUPTED
     except typer.TyperException as error:
-        output.print_error(_wrong_usage(error))
+        if message := error.format_message():  # none where the help was printed instead
+            output.print_error(_wrong_usage(error, message))
         return error.exit_code
     except BrokenPipeError:
         return 0
     return code if isinstance(code, int) else 0
 
 
-def _wrong_usage(error: typer.TyperException) -> IngestError:
+def _wrong_usage(error: typer.TyperException, message: str) -> IngestError:
     """A usage error, to be printed like all others."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ingest"
-    return IngestError(error.format_message(), remedy=f"{command} --help")
+    return IngestError(message.removeprefix("Invalid value: "), remedy=f"{command} --help")

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from ingest.cli import output
+from ingest.cli.mailbox import named
 from ingest.errors import IngestError
 from ingest.model import Mailbox
 from ingest.settings import from_environment
@@ -41,7 +42,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def doctor(*, json: output.Json = False) -> None:
-    """Check settings, Redis, the store, mailboxes and passwords. JSON: an array of findings."""
+    """Check everything: what is wrong, and what to do.
+
+    Settings, Redis and what it keeps, the store's rights and clock, mailboxes and their passwords.
+    JSON: an array of findings. Warnings alone leave the exit code at 0.
+    """
     findings = list(_examine())
     if json:
         output.print_json(findings)
@@ -56,7 +61,7 @@ def _print(findings: list[Finding]) -> None:
         rows.append((_MARKS[finding.verdict], finding.subject, finding.message))
         if finding.remedy and finding.verdict != "ok":
             rows.append(("", "", f"→ {finding.remedy}"))
-    output.print_table(["", "what", "finding"], rows)
+    output.print_table(["", "what", "finding"], rows, wrapped=["finding"])
 
 
 def _examine() -> Iterator[Finding]:
@@ -147,10 +152,14 @@ def _mailboxes(application: Application) -> Iterator[Finding]:
 
 
 def _mailbox(application: Application, mailbox: Mailbox) -> Iterator[Finding]:
+    """What is wrong with one mailbox; nothing where all is well."""
     subject = f"mailbox {mailbox.name}"
     if mailbox.paused:
         yield Finding(
-            subject, "warning", f"paused: {mailbox.paused}", f"ingest mailbox resume {mailbox.name}"
+            subject,
+            "warning",
+            f"paused: {mailbox.paused.replace(mailbox.id, repr(mailbox.name))}",
+            f"ingest mailbox resume {mailbox.name}",
         )
     if mailbox.tls == "none":
         yield Finding(
@@ -164,7 +173,8 @@ def _mailbox(application: Application, mailbox: Mailbox) -> Iterator[Finding]:
             subject, "wrong", f"{mailbox.ca_file} is not here", "put the authorities there", 4
         )
     try:
-        application.keyring.reveal(mailbox.password, mailbox.id)
+        with named(mailbox):
+            application.keyring.reveal(mailbox.password, mailbox.id)
     except IngestError as error:
         yield Finding.of(subject, error)
 

@@ -45,7 +45,10 @@ def tail(
     follow: Annotated[bool, typer.Option(help="Wait for more.")] = True,
     json: output.Json = False,
 ) -> None:
-    """Show events as they come in. JSON: one CloudEvent a line, as published."""
+    """Show events as they come in.
+
+    JSON: one CloudEvent a line, exactly as it was published.
+    """
     with opened() as application:
         arrivals = read(application, "0" if from_start else "$")
         name_of = names(application.registry)
@@ -59,7 +62,9 @@ def tail(
                 sys.stdout.buffer.write(arrival.json + b"\n")
                 sys.stdout.buffer.flush()
             else:
-                typer.echo(describe(arrival.event, name_of(arrival.event.data.mailbox)))
+                event = arrival.event
+                line = describe(event, name_of(event.data.mailbox))
+                typer.echo(f"{output.moment(event.time)}  {line}")
             shown += 1
             if shown == count:
                 break
@@ -109,17 +114,18 @@ def names(registry: Mailboxes) -> Callable[[str], str]:
 
 
 def describe(event: CloudEvent, mailbox: str) -> str:
-    """An event as one line."""
+    """An event as one line, whose columns stand below those of others."""
     message = event.data
     sender = message.envelope.sender[0] if message.envelope.sender else "(no sender)"
-    subject = message.envelope.subject or "(no subject)"
-    facts = [output.octets(message.octets)]
-    attachments = sum(bool(part.filename) for part in message.parts)
-    if attachments:
+    facts = [sender]
+    if attachments := sum(bool(part.filename) for part in message.parts):
         facts.append(output.counted(attachments, "file"))
     if message.defects:
         facts.append(output.counted(len(message.defects), "defect"))
-    line = (
-        f"{output.moment(event.time)}  {mailbox:<12}  {subject}  <-  {sender}  ({', '.join(facts)})"
+    columns = (
+        output.fitted(mailbox, 12),
+        f"{output.octets(message.octets):>9}",
+        output.fitted(message.envelope.subject or "(no subject)", 30),
+        output.visible(", ".join(facts)),
     )
-    return output.visible(line)
+    return "  ".join(columns)

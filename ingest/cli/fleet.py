@@ -27,7 +27,7 @@ def worker(
     *,
     lanes: Annotated[str, typer.Option(help="The queues it works on, comma-separated.")] = _LANES,
 ) -> None:
-    """Run a worker: it polls mailboxes and relays events until it is stopped."""
+    """Run a worker: it polls mailboxes and relays events."""
     settings = _runnable()
     _become_celery(
         "worker",
@@ -41,13 +41,17 @@ def worker(
 
 
 def beat() -> None:
-    """Run the clock that tells workers to look what is due. More than one do no harm."""
+    """Run the clock of the workers. More than one does no harm."""
     settings = _runnable()
     _become_celery("beat", "--loglevel", settings.log_level)
 
 
 def up() -> None:
-    """Run a worker, a beat and, unless INGEST_REDIS_URL is set, a Valkey, until Ctrl-C."""
+    """Run a worker and a beat, and what they need, until Ctrl-C.
+
+    Without INGEST_REDIS_URL that is a Valkey in the home directory; without INGEST_STORE mail is
+    stored in a directory there. A program that dies is started again.
+    """
     from ingest.bootstrap import open_application
 
     settings = from_environment()
@@ -74,7 +78,11 @@ def demo(
         bool, typer.Option("--keep", help="Keep everything, to look around afterwards.")
     ] = False,
 ) -> None:
-    """See it work, on this machine alone: a POP3 server with thirty messages is emptied."""
+    """See it work, here and now, without any account.
+
+    Starts a POP3 server with thirty messages in three mailboxes, empties it with the real worker,
+    shows what came of it, and rebuilds the largest message to compare it with what the server had.
+    """
     from ingest.cli.demo.run import run
 
     raise typer.Exit(run(s3=s3, keep=keep))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import quote
@@ -13,7 +15,7 @@ import typer
 
 from ingest.cli import address, output
 from ingest.cli.application import opened
-from ingest.errors import RegistryError
+from ingest.errors import IngestError, RegistryError
 from ingest.model import DeleteRule, Mailbox
 
 if TYPE_CHECKING:
@@ -96,9 +98,14 @@ def add(
     yes: output.Yes = False,
     json: output.Json = False,
 ) -> None:
-    """Sign in to a maildrop and, when that works, poll it from now on."""
+    """Sign in to a maildrop and, when that works, poll it.
+
+    Example: ingest mailbox add orders pop3s://orders%40example.org@pop.example.org
+
+    JSON: the mailbox.
+    """
     where = address.parse(url, plaintext=plaintext)
-    rule = DeleteRule.parse(output.choose(delete, DeleteRule.parse))
+    rule = output.choose(" ".join(delete.split()), DeleteRule.parse)
     if plaintext:
         output.say("warning: without encryption, the password and all mail can be read on the way")
     from ingest.state.registry import new_mailbox_id
@@ -111,7 +118,7 @@ def add(
             **where._asdict(),
             password="",
             ca_file=str(Path(ca_file).absolute()) if ca_file else "",
-            delete=str(rule),
+            delete=rule,
         )
         _refuse_taken(application, name)
         reference = _reference(application, mailbox, password_ref)
@@ -128,7 +135,10 @@ def add(
 
 @app.command("list")
 def list_(*, json: output.Json = False) -> None:
-    """List the mailboxes. JSON: an array of mailboxes."""
+    """List the mailboxes.
+
+    JSON: an array of mailboxes.
+    """
     with opened() as application:
         mailboxes = application.registry.list()
         held = {mailbox.id: _state(application, mailbox) for mailbox in mailboxes}
@@ -149,7 +159,10 @@ def list_(*, json: output.Json = False) -> None:
 
 @app.command()
 def show(name: Name, *, json: output.Json = False) -> None:
-    """Show one mailbox. JSON: the mailbox."""
+    """Show one mailbox.
+
+    JSON: the mailbox.
+    """
     with opened() as application:
         mailbox = application.registry.get(name)
         state = _state(application, mailbox)
@@ -173,7 +186,10 @@ def show(name: Name, *, json: output.Json = False) -> None:
 
 @app.command("test")
 def sign_in_once(name: Name, *, json: output.Json = False) -> None:
-    """Sign in, count what waits, and leave. JSON: {"messages": n, "octets": n}."""
+    """Sign in, count what waits, and leave.
+
+    JSON: {"messages": 1, "octets": 1234}.
+    """
     with opened() as application:
         waiting = sign_in(application, application.registry.get(name))
     if json:
@@ -189,19 +205,28 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why; shown wherever the mailbox is.")] = "by hand",
     json: output.Json = False,
 ) -> None:
-    """Stop polling a mailbox until it is resumed. JSON: the mailbox."""
+    """Stop polling a mailbox until it is resumed.
+
+    A session that runs is dropped. JSON: the mailbox.
+    """
     _set_paused(name, reason or "by hand", json=json)
 
 
 @app.command()
 def resume(name: Name, *, json: output.Json = False) -> None:
-    """Poll a paused mailbox again. JSON: the mailbox."""
+    """Poll a paused mailbox again.
+
+    JSON: the mailbox.
+    """
     _set_paused(name, "", json=json)
 
 
 @app.command()
 def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) -> None:
-    """Forget a mailbox. What is stored of it stays. JSON: the mailbox."""
+    """Forget a mailbox; what is stored of it stays.
+
+    JSON: the mailbox.
+    """
     with opened() as application:
         mailbox = application.registry.get(name)
         output.confirm(f"Forget {mailbox.name} ({_address(mailbox)})?", yes=yes)
@@ -229,13 +254,24 @@ def sign_in(application: Application, mailbox: Mailbox) -> Waiting:
     Raises:
         SessionError: it did not work.
     """
-    maildrop = application.open_maildrop(mailbox, _Unhurried())
-    try:
-        listing = maildrop.listing()
-        maildrop.quit()
-    finally:
-        maildrop.drop()
+    with named(mailbox):
+        maildrop = application.open_maildrop(mailbox, _Unhurried())
+        try:
+            listing = maildrop.listing()
+            maildrop.quit()
+        finally:
+            maildrop.drop()
     return Waiting(len(listing), sum(listed.octets for listed in listing))
+
+
+@contextmanager
+def named(mailbox: Mailbox) -> Iterator[None]:
+    """Let errors name the mailbox as people do: its id is for logs."""
+    try:
+        yield
+    except IngestError as error:
+        error.args = (str(error).replace(mailbox.id, repr(mailbox.name)),)
+        raise
 
 
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
@@ -305,7 +341,7 @@ def _amount(waiting: Waiting) -> str:
 
 def _state(application: Application, mailbox: Mailbox) -> str:
     if mailbox.paused:
-        return f"paused: {mailbox.paused}"
+        return f"paused: {mailbox.paused.replace(mailbox.id, repr(mailbox.name))}"
     return "in a session" if application.schedule.leased_until(mailbox) else "polled"
 
 

@@ -57,7 +57,10 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: output.Json = False,
 ) -> None:
-    """List stored messages, the newest first. JSON: an array."""
+    """List stored messages, the newest first.
+
+    JSON: an array.
+    """
     begin = history.since(since)
     with opened() as application:
         wanted = application.registry.get(mailbox).id if mailbox else ""
@@ -78,7 +81,10 @@ def list_(
 
 @app.command()
 def show(message: Message, *, since: Since = "30d", json: output.Json = False) -> None:
-    """Show what is known of a message. JSON: its record."""
+    """Show what is known of a message.
+
+    JSON: its record.
+    """
     with opened() as application:
         record = history.find(application, message, history.since(since))
         mailbox = names(application.registry)(record.mailbox)
@@ -108,7 +114,10 @@ def show(message: Message, *, since: Since = "30d", json: output.Json = False) -
 
 @app.command()
 def cat(message: Message, *, since: Since = "30d") -> None:
-    """Write a message as its server sent it, octet for octet, proven by its SHA-256."""
+    """Write a message as its server sent it, octet for octet.
+
+    Its SHA-256 is compared at the end: exit code 7 where it differs.
+    """
     from ingest.objects.commits import rebuild_message
 
     with opened() as application:
@@ -126,7 +135,10 @@ def save(
     since: Since = "30d",
     json: output.Json = False,
 ) -> None:
-    """Save a message's parts, decoded, as files; never overwrites one. JSON: an array of files."""
+    """Save a message's parts, decoded, as files.
+
+    Never overwrites a file. JSON: an array of files.
+    """
     from ingest.cli.saving import save_parts
 
     with opened() as application:

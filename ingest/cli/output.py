@@ -56,20 +56,36 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    wrapped: Sequence[str] = (),
 ) -> None:
-    """An aligned table; the columns named in `right` hold numbers. Cells are made safe."""
+    """An aligned table, its cells made safe.
+
+    Args:
+        columns: the names on top.
+        rows: the cells.
+        right: columns that hold numbers.
+        wrapped: columns that take more lines where the terminal is narrow; others are cut.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    out = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
+        wraps = column in wrapped
+        overflow: Literal["fold", "ellipsis"] = "fold" if wraps else "ellipsis"
+        table.add_column(column, justify=justify, no_wrap=not wraps, overflow=overflow)
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    out.print(table)
+    out = console()
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -91,6 +107,16 @@ def _visible(character: str) -> str:
     # Cc: controls, escapes. Cf: bidi overrides, zero-width. Zl, Zp: line breaks. Cs: half pairs.
     category = unicodedata.category(character)
     return "\N{REPLACEMENT CHARACTER}" if category in ("Cc", "Cf", "Zl", "Zp", "Cs") else character
+
+
+def fitted(text: str, width: int) -> str:
+    """The text, made safe, in exactly so many columns of a terminal."""
+    from rich.cells import cell_len, set_cell_size
+
+    text = visible(text)
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - 1) + "…"
 
 
 def octets(number: float) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from ingest.cli import output
 from ingest.cli.application import opened
+from ingest.cli.mailbox import named
 from ingest.errors import RegistryError
 from ingest.model import Record
 
@@ -25,7 +26,10 @@ def poll(
     *,
     json: output.Json = False,
 ) -> None:
-    """Hold one session with a mailbox now. JSON: the session's report."""
+    """Hold one session with a mailbox now.
+
+    JSON: the session's report.
+    """
     with opened() as application:
         application.read_back.run_if_lost()
         mailbox = application.registry.get(name)
@@ -35,7 +39,7 @@ def poll(
                 f"mailbox {mailbox.name!r} is in a session already",
                 remedy="a worker is at it; try again in a moment",
             )
-        with _progress() as watch:
+        with named(mailbox), _progress() as watch:
             report = application.poller().poll(lease, watch)
         application.relay().drain()
     if json:
@@ -49,12 +53,12 @@ def summary(name: str, report: SessionReport) -> str:
     if not report.listed:
         return f"{name}: nothing waits ({report.seconds:.1f} s)"
     facts = [
-        f"{output.counted(report.committed, 'message')} stored ({output.octets(report.octets)})",
-        output.counted(report.parts, "part"),
-        output.counted(report.events, "new event"),
-        f"{report.deleted:,} deleted on the server",
+        f"{output.counted(report.committed, 'message')} stored ({output.octets(report.octets)})"
     ]
     optional = (
+        (report.parts, "in objects of their own"),
+        (report.events, "new events"),
+        (report.deleted, "deleted on the server"),
         (report.kept, "kept there"),
         (report.defects, "defects"),
         (report.refused, "refused"),
