@@ -108,7 +108,7 @@ def _one_run(each: Program, dovecot: Dovecot, maildrop: Maildrop) -> Measured:
 
 def _table(title: str, figures: Figures) -> Table:
     base = next(iter(figures))
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, caption=f"x: of {base}'s")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, caption=f"x: times {base}'s")
     for name in ("program", "wall s", "from", "to", "x wall", "CPU s", "x CPU", "peak"):
         table.add_column(name, justify="left" if name == "program" else "right", no_wrap=True)
     base_wall, base_cpu = _medians(figures[base])
