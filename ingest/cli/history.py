@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import typer
 
 from ingest.errors import ObjectMissing
+from ingest.intake.ports import ObjectStore
 from ingest.model import Record
-
-if TYPE_CHECKING:
-    from ingest.bootstrap import Application
+from ingest.objects import keys
+from ingest.objects.log import StoreLog
 
 _HOUR = timedelta(hours=1)
 _LAST_HOUR = 23  # of a day
@@ -41,19 +40,19 @@ def since(text: str) -> datetime:
         ) from None
 
 
-def records(application: Application, begin: datetime) -> Iterator[Record]:
+def records(store: ObjectStore, begin: datetime) -> Iterator[Record]:
     """Every record of messages retrieved at or after that time, the newest batch first.
 
     Raises:
         StoreError: the log can't be read.
     """
-    for batch in _batches(application, begin):
-        for record in reversed(application.log.records(batch)):
+    for batch in _batches(store, begin):
+        for record in reversed(StoreLog(store).records(batch)):
             if record.retrieved_at >= begin:
                 yield record
 
 
-def find(application: Application, message: str, begin: datetime) -> Record:
+def find(store: ObjectStore, message: str, begin: datetime) -> Record:
     """The record of that id, of that beginning of an id, or that an event's `dataref` names.
 
     Raises:
@@ -61,13 +60,13 @@ def find(application: Application, message: str, begin: datetime) -> Record:
         typer.BadParameter: several ids begin so, or too little of one is given.
     """
     if named := _DATAREF.search(message):
-        for record in application.log.records(named[1]):
+        for record in StoreLog(store).records(named[1]):
             if record.index == int(named[2]):
                 return record
     elif len(message) < _SHORTEST_ID:
         raise typer.BadParameter(f"give at least {_SHORTEST_ID} characters of the id")
     found: dict[str, Record] = {}
-    for record in records(application, begin):
+    for record in records(store, begin):
         if record.id.startswith(message.lower()):
             found.setdefault(record.id, record)
             if record.id == message:
@@ -82,10 +81,7 @@ def find(application: Application, message: str, begin: datetime) -> Record:
     return next(iter(found.values()))
 
 
-def _batches(application: Application, begin: datetime) -> Iterator[str]:
-    from ingest.objects import keys
-
-    store = application.store
+def _batches(store: ObjectStore, begin: datetime) -> Iterator[str]:
     for prefix in _prefixes(store.now(), begin - _LATE):
         found = (keys.parse(stored.key) for stored in store.list(prefix))
         committed = [key.batch for key in found if key and key.name == "commit.zip"]
@@ -94,8 +90,6 @@ def _batches(application: Application, begin: datetime) -> Iterator[str]:
 
 def _prefixes(now: datetime, begin: datetime) -> Iterator[str]:
     """Key prefixes that cover the time from `begin` to now, the newest first."""
-    from ingest.objects import keys
-
     hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR
     while hour + _HOUR > begin:
         if hour.hour == _LAST_HOUR and now - hour > _HOURLY:

@@ -64,7 +64,7 @@ def list_(
     begin = history.since(since)
     with opened() as application:
         wanted = application.registry.get(mailbox).id if mailbox else ""
-        found = history.records(application, begin)
+        found = history.records(application.store, begin)
         chosen = (record for record in found if not wanted or record.mailbox == wanted)
         name_of = names(application.registry)
         listings = [
@@ -86,7 +86,7 @@ def show(message: Message, *, since: Since = "30d", json: output.Json = False) -
     JSON: its record.
     """
     with opened() as application:
-        record = history.find(application, message, history.since(since))
+        record = history.find(application.store, message, history.since(since))
         mailbox = names(application.registry)(record.mailbox)
         key = application.log.record_uri(record.batch, record.index)
     if json:
@@ -121,7 +121,7 @@ def cat(message: Message, *, since: Since = "30d") -> None:
     from ingest.objects.commits import rebuild_message
 
     with opened() as application:
-        record = history.find(application, message, history.since(since))
+        record = history.find(application.store, message, history.since(since))
         for octets in rebuild_message(application.store, record):
             sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
@@ -142,7 +142,7 @@ def save(
     from ingest.cli.saving import save_parts
 
     with opened() as application:
-        record = history.find(application, message, history.since(since))
+        record = history.find(application.store, message, history.since(since))
         saved = save_parts(application.store, record, directory)
     if json:
         output.print_json(saved)

@@ -149,7 +149,7 @@ def _compare_largest(stage: Stage, arrived: Sequence[CloudEvent]) -> list[str]:
         if message.unique_id == LARGE_UNIQUE_ID
     )
     application = stage.application
-    record = history.find(application, largest.dataref, history.since("1d"))
+    record = history.find(application.store, largest.dataref, history.since("1d"))
     at = 0
     for octets in rebuild_message(application.store, record):
         if octets != had[at : at + len(octets)]:
