@@ -20,7 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ingest.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
+from ingest.errors import SettingsError, StoreError, StoreUnavailable
 from ingest.model import Octets
 from ingest.objects.options import S3Options
 from ingest.objects.s3_errors import BOTO_ERRORS, code_of, explain
@@ -71,7 +71,7 @@ class Bucket:
             self._client = _client(options)
         except ValueError as error:
             raise SettingsError(
-                f"the S3 store can't be addressed: {error}",
+                "the S3 store can't be addressed: its endpoint is no URL, or its region no region",
                 remedy="correct INGEST_S3_ENDPOINT and INGEST_S3_REGION",
             ) from error
         except BotoCoreError as error:
@@ -143,7 +143,7 @@ class Bucket:
         if self._date is None or time.monotonic() - self._date_seen > _CLOCK_AGE:
             try:
                 self.request("list_objects_v2", "ask the time", MaxKeys=1)
-            except StoreRefused:
+            except StoreError:  # a refusal has a date as well
                 if self._date is None:
                     raise
         if self._date is None:

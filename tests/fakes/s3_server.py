@@ -6,11 +6,15 @@ It checks no signatures. Operations are named as in the Amazon S3 API reference.
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.servers.certificates import Certificates
+from tests.servers.ports import HOST
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
@@ -28,8 +32,14 @@ class S3Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
+    def __init__(self, certificates: Certificates | None = None) -> None:
+        super().__init__((HOST, 0), _Answers)
+        self._scheme = "http"
+        if certificates:
+            self._scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.certificate, certificates.key)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.lock = threading.Lock()
         self._count = 0
         self.forget()
@@ -44,7 +54,7 @@ class S3Server(ThreadingHTTPServer):
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self._scheme}://{HOST}:{self.server_port}"
 
     def fail(self, operation: str, *faults: Fault) -> None:
         """Let the next requests of the operation fail so, one after the other."""
@@ -170,8 +180,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[S3Server]:
-    with S3Server() as server:
+def s3_server(certificates: Certificates | None = None) -> Iterator[S3Server]:
+    with S3Server(certificates) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -23,6 +25,7 @@ from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
 from ingest.objects.probe import Store
 from tests.fakes.s3_server import Fault, S3Server, s3_server
+from tests.servers.certificates import make_certificates
 
 SLOW_DOWN = Fault(503, "SlowDown")
 LOST = Fault()
@@ -394,6 +397,54 @@ def test_a_store_without_tls_where_https_is_asked_for_is_unavailable(
     store = open_store("s3://bucket", budget, S3Options(endpoint=endpoint, deadline=0))
     with pytest.raises(StoreUnavailable, match="SSLError"):
         store.put("checkpoint.json", b"{}")
+    store.close()
+
+
+def test_a_certificate_that_does_not_verify_is_refused(budget: Budget, tmp_path: Path) -> None:
+    with s3_server(make_certificates(tmp_path)) as server:
+        store = open_store("s3://bucket", budget, S3Options(endpoint=server.endpoint))
+        with pytest.raises(StoreRefused, match="does not verify") as raised:
+            store.put("checkpoint.json", b"{}")
+        assert "AWS_CA_BUNDLE" in raised.value.remedy
+        store.close()
+
+
+def test_objects_go_over_tls_with_their_checksums_in_headers(
+    budget: Budget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = make_certificates(tmp_path)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates.ca_file))
+    with s3_server(certificates) as server:
+        options = S3Options(endpoint=server.endpoint, path_style=True)
+        store = open_store("s3://bucket", budget, options)
+        assert write(store, LARGE) is None
+        assert b"".join(store.read("part-1")) == LARGE
+        store.close()
+        parts = [headers for operation, headers in server.headers if operation == "UploadPart"]
+    assert all("x-amz-checksum-crc32" in headers for headers in parts)
+    assert not any("aws-chunked" in str(headers) for headers in parts)
+
+
+def test_an_answer_that_is_none_of_s3_is_unavailable(store: Store, server: S3Server) -> None:
+    server.fail("PutObject", *[Fault(502, "<html>")] * 2)
+    store.put("checkpoint.json", b"{}")
+    assert len(server.operations) == 3
+
+
+def test_the_clock_of_a_store_that_was_never_asked_is_asked_for(
+    server: S3Server, budget: Budget
+) -> None:
+    store = open_store("s3://bucket", budget, S3Options(endpoint=server.endpoint))
+    assert abs(store.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    assert len(server.operations) == 1
+    store.close()
+
+
+def test_a_clock_that_can_not_be_asked_is_unavailable(budget: Budget) -> None:
+    store = open_store("s3://bucket", budget, S3Options(endpoint="http://127.0.0.1:1", deadline=0))
+    with pytest.raises(StoreUnavailable):
+        store.now()
+    assert store.probe().clock_skew == 0
     store.close()
 
 
