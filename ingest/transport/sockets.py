@@ -139,7 +139,7 @@ class Wire:
             SessionStopped: `stop` said so.
         """
         started = time.monotonic()
-        octets = self._wait(partial(self._socket.recv_into, buffer))
+        octets = self._wait(partial(self._read, buffer))
         if rated:
             self.patience.received(octets, time.monotonic() - started)
         return octets
@@ -155,6 +155,23 @@ class Wire:
         """Close at once. Never raises."""
         with contextlib.suppress(OSError):
             self._socket.close()
+
+    def _read(self, buffer: memoryview) -> int:
+        """One read in the clear; under TLS as many as have something right now.
+
+        A TLS read gives one record, which servers often make small, and every view that is
+        handed on costs its reader some work.
+        """
+        octets = self._socket.recv_into(buffer)
+        if not octets or not isinstance(self._socket, ssl.SSLSocket):
+            return octets
+        self._socket.settimeout(0)
+        # Nothing there yet, or an error that the next read meets again.
+        with contextlib.suppress(OSError):
+            while octets < len(buffer) and (more := self._socket.recv_into(buffer[octets:])):
+                octets += more
+        self._socket.settimeout(SLICE_SECONDS)
+        return octets
 
     def _wait(self, attempt: Callable[[], _Result]) -> _Result:
         while True:

@@ -200,6 +200,19 @@ def test_a_sasl_challenge_is_answered_rfc_5034_section_4(chunk: int) -> None:
     assert connection.state is State.TRANSACTION
 
 
+def test_a_challenge_is_not_followed_by_anything_but_our_response() -> None:
+    play(
+        r"""
+        S: +OK
+        = greeting +OK ''
+        C: AUTH PLAIN
+        S| + \r\n+OK\r\n
+        = challenge ''
+        ! the server answered without being asked
+        """
+    )
+
+
 def test_a_sasl_response_without_a_challenge_is_refused() -> None:
     connection = play("S: +OK\n= greeting +OK ''\nC: AUTH PLAIN")
     with pytest.raises(LocalProtocolError):

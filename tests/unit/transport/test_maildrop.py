@@ -276,6 +276,14 @@ def test_octets_that_are_not_read_are_skipped(
         assert first == {1: b"Subject: 1", 2: b"Subject: 2", 3: b"Subject: 3"}
 
 
+def test_a_retrieval_whose_turn_is_over_takes_nothing_from_the_next(opened: OpenMaildrop) -> None:
+    with Pop3Server(messages(2, 300_000)) as server:
+        retrievals = opened(server).retrieve([1, 2])
+        first, second = next(retrievals), next(retrievals)
+        assert list(first) == []
+        assert b"".join(map(bytes, second)) == message(2, 300_000)
+
+
 def test_a_caller_that_stops_in_the_middle_can_go_on_with_something_else(
     opened: OpenMaildrop,
 ) -> None:
@@ -284,7 +292,7 @@ def test_a_caller_that_stops_in_the_middle_can_go_on_with_something_else(
         for retrieval in maildrop.retrieve(range(1, 301)):
             next(iter(retrieval))
             break
-        next(maildrop.header_blocks(range(1, 301)))
+        assert next(maildrop.header_blocks(range(1, 301))) == (1, b"Subject: 1\r\n\r\n")
         assert len(maildrop.listing()) == 300
         assert read_all(maildrop, range(7, 8)) == {7: message(7, 3000)}
         assert maildrop.quit() == Farewell(frozenset(), {})
@@ -353,6 +361,18 @@ def test_deletes_go_along_and_take_effect_at_quit(
         assert server.maildrop == []
 
 
+@with_and_without_pipelining
+def test_deletes_without_anything_retrieved_go_before_quit(
+    opened: OpenMaildrop, capabilities: tuple[str, ...] | None
+) -> None:
+    with Pop3Server(messages(600), faults=Faults(capabilities=capabilities)) as server:
+        maildrop = opened(server)
+        for number in range(1, 601):
+            maildrop.delete(number)
+        assert maildrop.quit() == Farewell(frozenset(range(1, 601)), {})
+        assert len(server.deleted) == 600
+
+
 def test_many_deletes_before_anything_else_do_not_starve_the_messages(opened: OpenMaildrop) -> None:
     with Pop3Server(messages(3000)) as server:
         maildrop = opened(server)
@@ -363,15 +383,15 @@ def test_many_deletes_before_anything_else_do_not_starve_the_messages(opened: Op
 
 
 def test_no_more_commands_are_unanswered_than_socket_buffers_hold(opened: OpenMaildrop) -> None:
-    with Pop3Server(messages(3000)) as server:
+    with Pop3Server(messages(1500)) as server:
         maildrop = opened(server)
         most = 0
-        for retrieval in maildrop.retrieve(range(1, 3001)):
+        for retrieval in maildrop.retrieve(range(1, 1501)):
             most = max(most, maildrop._dialogue.connection.awaited)
             list(retrieval)
             maildrop.delete(retrieval.number)
         assert most <= module.WINDOW_COMMANDS * 3 // 2
-        assert len(maildrop.quit().deleted) == 3000
+        assert len(maildrop.quit().deleted) == 1500
 
 
 def test_a_refused_delete_is_told_at_quit(opened: OpenMaildrop) -> None:

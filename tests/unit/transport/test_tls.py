@@ -48,6 +48,21 @@ def test_a_session_is_protected(opened: OpenMaildrop, certificates: Certificates
         maildrop.quit()
 
 
+@pytest.mark.parametrize("one_octet_at_a_time", [False, True])
+def test_records_of_every_size_give_the_same_octets(
+    opened: OpenMaildrop, certificates: Certificates, *, one_octet_at_a_time: bool
+) -> None:
+    octets = b"Subject: x\r\n\r\n" + b".\r\na line\r\n" * (30 if one_octet_at_a_time else 300_000)
+    faults = Faults(one_octet_at_a_time=one_octet_at_a_time)
+    with Pop3Server(
+        [("a", octets)] * 3, certificates=certificates, tls="implicit", faults=faults
+    ) as server:
+        maildrop = opened(server, ca_file=str(certificates.ca_file))
+        came = [b"".join(map(bytes, retrieval)) for retrieval in maildrop.retrieve([1, 2, 3])]
+        assert came == [octets] * 3
+        maildrop.quit()
+
+
 @both_kinds
 @pytest.mark.parametrize(
     ("made", "error"),
