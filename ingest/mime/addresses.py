@@ -60,13 +60,13 @@ def _add(found: list[str], words: list[str], address: str, comment: str) -> None
     name = " ".join(words)
     if not address:
         bare = "".join(words)
-        if "@" in bare:
+        if "@" in bare and "<" not in bare:
             address, name = bare, comment
     address = clean(address, _MAX_CHARACTERS).replace(" ", "")
     name = clean(decode_words(name), _MAX_CHARACTERS)
+    if _SPECIAL.search(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if name and address:
-        if _SPECIAL.search(name):
-            name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         found.append(f"{name} <{address}>")
     elif name or address:
         found.append(name or address)

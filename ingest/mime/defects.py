@@ -8,6 +8,7 @@ from ingest.model import Defect
 
 DefectName: TypeAlias = Literal[
     "header-line-invalid",  # a header line that is no field and continues none
+    "header-unterminated",  # a line that begins with "--" ended it, not a blank line
     "header-octets-limit",  # a header block too long: the entity is opaque
     "header-fields-limit",  # too many fields: the entity is opaque
     "content-type-invalid",  # not type/subtype: taken as the default type (RFC 2045 section 5.2)

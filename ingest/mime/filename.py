@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 _MAX_OCTETS = 200  # in UTF-8; file systems allow 255, and a saver may add to it
 _MAX_SUFFIX = 20  # characters of a suffix that is kept when the name is cut
@@ -11,8 +10,6 @@ _CONSIDERED = 4_000  # characters of the raw name that are looked at
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9 _.,()+-]{0,98}[A-Za-z0-9_)-]")
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*]')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])\s*(?:\.|\Z)", re.IGNORECASE)
-# Controls, format characters (bidi overrides, zero width), lone surrogates, line separators.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def safe_filename(text: str) -> str:
@@ -24,11 +21,9 @@ def safe_filename(text: str) -> str:
     if _PLAIN.fullmatch(text) and "  " not in text and not _DEVICE.match(text):
         return text
     text = text[-_CONSIDERED:]
-    text = "".join(
-        " " if character in "\t\r\n" else character
-        for character in text
-        if character in "\t\r\n" or unicodedata.category(character) not in _INVISIBLE
-    )
+    # Not printable are controls, format characters (bidi overrides, zero width), lone surrogates,
+    # separators, and what Unicode has not assigned.
+    text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
     text = text.replace("\\", "/").rstrip("/ .").rpartition("/")[2]
     text = _RESERVED_CHARACTERS.sub("_", " ".join(text.split())).strip(". ")
     if _DEVICE.match(text):

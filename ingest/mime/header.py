@@ -89,7 +89,10 @@ def parameters(raw: bytes, limit: int) -> tuple[str, dict[str, str]]:
     counts.
     """
     text = raw.decode("latin-1")
-    value, semicolon, _ = text.partition(";")
+    value, semicolon, rest = text.partition(";")
+    if "=" in value and len(words := value.split(None, 1)) > 1:  # the first semicolon is missing
+        value, semicolon = words[0], ";"
+        text = f"{value};{words[1]};{rest}"
     found: dict[str, str] = {}
     if semicolon:
         for match in islice(_PARAMETER.finditer(text, len(value)), limit):

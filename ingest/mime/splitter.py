@@ -118,7 +118,10 @@ class Splitter:
             if stop.after < 0:
                 break
             if stop.level < 0:
-                self._skeletal(block, position, stop.after)
+                if stop.after == stop.end:
+                    self._found("header-unterminated", self._path)
+                else:
+                    self._skeletal(block, position, stop.after)
                 self._line_start = True
                 self._end_header()
             else:
@@ -163,18 +166,29 @@ class Splitter:
         before = _before_line_end(block, position, start)
         if first in {b"-", b"\r"} and not final:
             return _Stop(before, -1)
-        if first != b"--" or not self._delimiters:
+        if first != b"--" or not (in_header or self._delimiters):
             return None
         line_end = block.find(b"\n", start + 2, start + self._limits.delimiter_octets)
-        after = line_end + 1
         if line_end < 0:
             if len(block) - start >= self._limits.delimiter_octets:
                 return None
             if not final:
                 return _Stop(before, -1)
-            line_end = after = len(block)
-        hit = self._delimiters.get(block[start:line_end].rstrip(b" \t\r"))
-        return _Stop(start if in_header else before, after, *hit) if hit else None
+        return self._judge_line(block, before, start, line_end)
+
+    def _judge_line(self, block: bytes, before: int, start: int, line_end: int) -> _Stop | None:
+        """Say whether a whole line that begins with "--" ends the content before it."""
+        in_header = self._state == _HEADER
+        line = block[start : line_end if line_end >= 0 else len(block)]
+        hit = self._delimiters.get(line.rstrip(b" \t\r"))
+        if hit:
+            after = line_end + 1 if line_end >= 0 else len(block)
+            return _Stop(start if in_header else before, after, *hit)
+        # No field has such a line: most likely a multipart's first delimiter, its own header
+        # lacking the blank line.
+        if in_header and b":" not in line:
+            return _Stop(start, start)
+        return None
 
     # Content
 
