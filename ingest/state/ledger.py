@@ -106,7 +106,7 @@ class RedisLedger:
             self._note_unlisted(lease, entries, still_listed)
         now = self._redis.now()
         gone = self._before("gone", lease.mailbox, now - UNLISTED_KEPT)
-        self._drop(lease, "entries", "hash", [name for name in gone if name not in still_listed])
+        self._drop(lease, "entries", "hash", gone)
         old = self._before("records", lease.mailbox, now - RECORDS_KEPT)
         self._drop(lease, "records", "set", [record for record in old if record not in standing])
         for attempts in self._pages("attempts", lease.mailbox):

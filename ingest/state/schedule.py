@@ -62,8 +62,8 @@ class Schedule:
         lease_id = secrets.token_hex(16)
         mailbox = self._redis.call(
             "claim",
-            [self._epoch, self._groups, *self._keys(group)],
-            [group, slots, lease_seconds, lease_id],
+            [self._epoch, *self._keys(group)],
+            [slots, lease_seconds, lease_id],
         )
         return None if mailbox is None else Lease(text(mailbox), group, lease_id)
 

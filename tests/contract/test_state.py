@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from ingest.errors import LeaseLost, StateUnavailable
+from ingest.intake import ports
 from ingest.model import Lease
 from ingest.state.commands import Commands
 from ingest.state.ledger import RedisLedger
@@ -103,7 +104,25 @@ def lease(world: World) -> Lease:
     return lease
 
 
+def ports_of(world: World) -> tuple[ports.Schedule, ports.Ledger]:
+    """The intake sees these only; the type checker sees that they fit."""
+    return world.schedule, world.ledger
+
+
 # The schedule
+
+
+def test_a_claimed_message_goes_its_way_through_the_ports_alone(world: World) -> None:
+    world.schedule.schedule(mailbox(), -1)
+    schedule, ledger = ports_of(world)
+    lease = schedule.claim(GROUP, 1, 60)
+    assert lease
+    ledger.count_attempts(lease, ["u1"])
+    assert ledger.commit(lease, [commitment("one")]) == 1
+    ledger.settle(lease, ["u1"])
+    ledger.forget(lease, ["u1"])
+    assert ledger.known(lease.mailbox, ["u1"])["u1"].deleted
+    assert schedule.release(lease, 60)
 
 
 def test_a_mailbox_that_is_not_due_yet_is_not_claimed(world: World) -> None:
@@ -166,6 +185,33 @@ def test_an_expired_lease_makes_its_mailbox_due_and_its_slot_free(world: World) 
     assert heir.id != dead.id
     assert world.schedule.release(dead, 60) is False
     assert world.schedule.renew([heir], 60) == set()
+
+
+def test_an_expired_lease_is_over_though_no_slot_was_free_for_another(world: World) -> None:
+    world.schedule.schedule(mailbox(), -1)
+    late = world.schedule.claim(GROUP, 1, 0.02)
+    assert late
+    world.pass_seconds(0.05)
+    assert world.schedule.claim(GROUP, 0, 60) is None
+    with pytest.raises(LeaseLost):
+        world.ledger.commit(late, [commitment("one")])
+    assert world.schedule.renew([late], 60) == {late}
+    assert world.schedule.release(late, 60) is False
+
+
+def test_a_mailbox_claimed_by_name_is_not_claimed_when_it_is_due(world: World) -> None:
+    world.schedule.schedule(mailbox(), -1)
+    assert world.schedule.claim_mailbox(mailbox(), 60)
+    assert world.schedule.claim(GROUP, 10, 60) is None
+
+
+def test_a_group_is_found_as_soon_as_its_mailbox_is_released(world: World) -> None:
+    world.schedule.schedule(mailbox(), -1)
+    lease = world.schedule.claim(GROUP, 1, 60)
+    assert lease
+    assert not world.schedule.groups_due()
+    world.schedule.release(lease, -1)
+    assert world.schedule.groups_due() == {GROUP: 1}
 
 
 def test_renewing_keeps_a_lease_and_names_those_that_are_lost(world: World) -> None:

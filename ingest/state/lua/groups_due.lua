@@ -14,7 +14,7 @@ for _, group in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
     found[#found + 1] = group
     found[#found + 1] = count
   else
-    -- Renewing leases leaves the rank behind, for speed.
+    -- Claims and renewals leave the rank behind.
     rank(KEYS[2], group, due, leases)
   end
 end

@@ -12,7 +12,7 @@ from redis import Redis
 from ingest.errors import StateUnavailable
 from ingest.model import Lease
 from ingest.state import readback as readback_module
-from ingest.state.checkpoint import MARGIN, Checkpoints
+from ingest.state.checkpoint import MARGIN, Checkpoint, Checkpoints
 from ingest.state.commands import Commands
 from ingest.state.connect import connect
 from ingest.state.ledger import RedisLedger
@@ -241,16 +241,41 @@ def test_a_failed_read_back_leaves_redis_lost_and_the_lock_free(fleet: Fleet) ->
     assert not fleet.checkpoints.lost()
 
 
-def test_a_read_back_that_lost_its_lock_stops(
+def test_a_read_back_that_lost_its_lock_stops_where_it_is(
     fleet: Fleet, run: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readback_module, "_EXTEND_EVERY", -1)
-    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+    fleet.log.commits += [Commit("01A", [record("one")]), Commit("01B", [record("two")])]
     fleet.log.between = lambda: run.run("SET", run.key("read-back"), "somebody else")
     with pytest.raises(StateUnavailable, match="lock"):
         fleet.readback.run_if_lost()
     assert fleet.checkpoints.lost()
+    assert fleet.ledger.unknown_batches(["01A", "01B"]) == ["01B"]
     assert run.run("GET", run.key("read-back")) == b"somebody else"
+
+
+def test_a_lock_lost_at_the_very_end_leaves_the_end_to_its_new_owner(
+    fleet: Fleet, run: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Checkpoints.put
+
+    def slowly(checkpoints: Checkpoints, checkpoint: Checkpoint) -> Checkpoint:
+        run.run("SET", run.key("read-back"), "somebody else")
+        return put(checkpoints, checkpoint)
+
+    monkeypatch.setattr(Checkpoints, "put", slowly)
+    with pytest.raises(StateUnavailable, match="lock"):
+        fleet.readback.run_if_lost()
+    assert fleet.checkpoints.lost()
+
+
+def test_a_read_back_that_another_worker_has_just_done_is_not_done_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(Checkpoints, "lost", lambda _: next(answers))
+    assert fleet.readback.run_if_lost() is None
+    assert fleet.log.asked == []
 
 
 def test_mailboxes_that_were_removed_are_not_polled_again_after_a_roll_back(

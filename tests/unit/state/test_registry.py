@@ -101,6 +101,41 @@ def test_of_two_that_add_the_same_account_at_once_one_is_refused_and_undone(
     assert list(store.objects) == ["mailboxes/mb-a.json"]
 
 
+def test_a_change_refused_at_the_last_moment_gives_the_store_back_what_it_had(
+    registry: Registry, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add(mailbox("a"))
+    two = registry.add(mailbox("b"))
+    before = dict(store.objects)
+    monkeypatch.setattr(registry, "_refuse_taken", lambda _: None)
+    with pytest.raises(RegistryError):
+        registry.update(changed(two, name="a"))
+    assert store.objects == before
+
+
+def test_of_two_changes_at_once_the_later_one_stands_and_no_name_stays_taken(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, slow = Registry(client, store), Registry(client, store)
+    one = quick.add(mailbox("a"))
+    monkeypatch.setattr(slow, "_refuse_taken", lambda _: quick.update(changed(one, name="quick")))
+    slow.update(changed(one, name="slow"))
+    assert [box.name for box in quick.list()] == ["slow"]
+    for name in ("a", "quick"):
+        with pytest.raises(RegistryError):
+            quick.get(name)
+        quick.add(changed(one, id=f"mb-new-{name}", name=name, username=name))
+
+
+def test_a_mailbox_added_while_the_store_was_listed_is_not_taken_for_a_removed_one(
+    registry: Registry, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = registry.add(mailbox("a"))
+    monkeypatch.setattr(store, "list", lambda _: iter(()))
+    assert registry.restore() == ([], [], [])
+    assert registry.list() == [one]
+
+
 def test_where_the_store_fails_redis_does_not_know_the_mailbox(
     registry: Registry, store: MemoryStore
 ) -> None:
