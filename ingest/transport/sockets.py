@@ -31,7 +31,7 @@ def connect(host: str, port: int, peer: str, patience: Patience) -> socket.socke
     try:
         # Nothing can end this early. The resolver has its own timeout.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: it can't be a name
         raise ConnectionFailed(
             f"{peer}: the host name does not resolve: {getattr(error, 'strerror', '') or error}",
             remedy="check the host name for typing errors, and the worker's DNS",

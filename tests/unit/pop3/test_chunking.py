@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.pop3 import commands
@@ -53,6 +53,7 @@ def retrieved(wire: bytes, sizes: list[int], messages: int) -> list[bytes]:
     return found
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(bodies=st.lists(tricky, min_size=1, max_size=4), sizes=cuts)
 def test_messages_come_back_octet_for_octet(bodies: list[bytes], sizes: list[int]) -> None:
     messages = [body + b"\r\n" if body else b"" for body in bodies]
@@ -62,6 +63,7 @@ def test_messages_come_back_octet_for_octet(bodies: list[bytes], sizes: list[int
     assert retrieved(wire, [len(wire)], len(messages)) == expected
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(wire=tricky, sizes=cuts)
 def test_a_hostile_answer_means_what_its_lines_mean(wire: bytes, sizes: list[int]) -> None:
     octets, complete = unstuffed(wire)

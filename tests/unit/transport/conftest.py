@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -65,10 +64,3 @@ def opened() -> Iterator[OpenMaildrop]:
     yield open_it
     for maildrop in maildrops:
         maildrop.drop()
-
-
-@pytest.fixture
-def unreadable(tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    path.write_text("no certificate")
-    return str(path)

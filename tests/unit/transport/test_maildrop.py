@@ -71,6 +71,13 @@ def test_a_unique_id_that_names_no_single_message_is_none(
         assert [listed.unique_id for listed in opened(server).listing()] == unique_ids
 
 
+def test_unique_ids_that_change_are_told_as_they_come(opened: OpenMaildrop) -> None:
+    changing = Faults(unique_ids=lambda unique_id, session: f"{unique_id}-{session}")
+    with Pop3Server(messages(1), faults=changing) as server:
+        seen = [opened(server).listing()[0].unique_id for _ in range(2)]
+        assert seen == ["id1-1", "id1-2"]
+
+
 def test_a_message_that_only_uidl_has_is_listed(opened: OpenMaildrop) -> None:
     faults = Faults(say={"LIST": b"+OK\r\n1 5\r\n1 6\r\n3 -1\r\n.\r\n"})
     with Pop3Server(messages(2), faults=faults) as server:
