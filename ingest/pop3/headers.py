@@ -6,7 +6,6 @@ come to the same octets.
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from ingest.model import Octets
@@ -48,8 +47,3 @@ class HeaderBlock:
         if not self.complete:
             block += b"\r\n"
         return block if len(block) <= self._max_octets else None
-
-    def hexdigest(self) -> str:
-        """The block's SHA-256; empty: it is over the limit."""
-        block = self.octets()
-        return "" if block is None else hashlib.sha256(block).hexdigest()
