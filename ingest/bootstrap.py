@@ -88,6 +88,18 @@ class Application:
         pace = Pace(settings.poll_seconds, settings.poll_seconds_max)
         return Pacing(pace, settings.group_slots, settings.lease_seconds)
 
+    def prepare(self) -> None:
+        """Before the first session: read back what Redis lost, and try out the store.
+
+        Raises:
+            StateError, StoreError: one of them can't be worked with.
+        """
+        self.read_back.run_if_lost()
+        if self.settings.store_url.startswith("s3:"):  # a directory says it at the first write
+            for failure in self.store.probe().steps.values():
+                if failure:
+                    raise failure
+
     def poller(self) -> Poller:
         """What claims mailboxes and holds their sessions."""
         return Poller(

@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     extract_from: NotNegative = 64 * 1024  # decoded size from which a part gets its own object
     extract_text_from: NotNegative = 1024 * 1024  # the same for text bodies
-    buffer_octets: Positive = 128 * 1024 * 1024  # all upload buffers of a process together
+    buffer_octets: Positive = 64 * 1024 * 1024  # all upload buffers of a process together
 
     batch_messages: Positive = 500
     batch_octets: Positive = 4 * 1024 * 1024  # of skeletons and records kept in memory

@@ -6,8 +6,10 @@ Commands import what they need when they run, so that `ingest --help` is quick.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,7 +17,7 @@ from ingest import __version__
 from ingest.cli import doctor, events, fleet, mailbox, message, output, poll
 from ingest.errors import IngestError
 
-_INTERRUPTED = 130
+_SIGNALLED = 128  # plus the signal's number: what shells make of it
 
 _EPILOG = """
 Settings are environment variables named INGEST_*. Without any, all lives in one home directory.
@@ -63,6 +65,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _end)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -70,6 +75,11 @@ def main() -> None:
         # The reader of our output has gone; Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """End by a signal as by an error: what was started on the way is stopped."""
+    sys.exit(_SIGNALLED + number)
 
 
 def run(arguments: list[str]) -> int:
@@ -83,7 +93,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\nstopped\n")
-        return _INTERRUPTED
+        return _SIGNALLED + signal.SIGINT
     except typer.TyperException as error:
         if message := error.format_message():  # none where the help was printed instead
             output.print_error(_wrong_usage(error, message))

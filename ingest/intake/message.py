@@ -85,7 +85,6 @@ class Draft:
         self._envelope = Envelope()
         self._preview = ""
         self._parts: list[Part] = []
-        self._extracted: list[PartWriter] = []
         self._leaf: _Leaf | None = None
 
     def __enter__(self) -> Self:
@@ -156,8 +155,6 @@ class Draft:
         The objects are durable when the batch is. Returns the record and its skeleton, None where
         that is an object of its own.
         """
-        for writer in self._extracted:
-            self._batch.await_part(writer.commit())
         skeleton, octets = self._skeleton.commit()
         sha256 = self._sha256.hexdigest()
         header = self._header.octets()
@@ -224,7 +221,6 @@ class Draft:
     def _extract(self, leaf: _Leaf) -> None:
         """Open an object for the part, and write what was held back of it."""
         leaf.writer = self._writers.enter_context(self._batch.create_part())
-        self._extracted.append(leaf.writer)
         for body in leaf.held:
             self._splice(leaf, leaf.writer, body)
         leaf.held.clear()
@@ -240,6 +236,9 @@ class Draft:
         assert leaf is not None  # noqa: S101 - a part that ends has begun
         for body in leaf.held:
             self._copy(body.raw)
+        if leaf.writer is not None:
+            # Now, not with the message: an open writer holds a block of the upload buffers.
+            self._batch.await_part(leaf.writer.commit())
         header = leaf.header
         if not self._preview and leaf.is_text_body:
             is_html = header.content_type == "text/html"

@@ -19,7 +19,7 @@ class StoreLog:
         self._store = store
 
     def begin(self) -> str:
-        return str(ULID())
+        return str(ULID.from_datetime(self._store.now()))
 
     def create_part(self, batch: str, number: int) -> PartWriter:
         return self._store.create(keys.part(batch, number))

@@ -60,6 +60,9 @@ def read_back() -> None:
     application.schedule.schedule_new(active, application.settings.poll_seconds)
     now = application.store.now()
     since, until = now - _COMPARED, now - _YOUNG
+    checkpoint = application.checkpoints.read()
+    if checkpoint and checkpoint.before:  # a fleet that stood still has more to compare
+        since = min(since, checkpoint.before)
     listed = [batch for batch in application.log.committed(since) if since <= begun(batch) <= until]
     application.read_back.compare(
         listed, lambda batch: Commit(batch, application.log.records(batch))
@@ -70,5 +73,10 @@ def read_back() -> None:
 @app.task(name="sweep")
 def sweep() -> None:
     """Remove what batches left behind that were never committed."""
-    swept = sweep_store(current().application.store)
-    log.info("store_swept", **swept._asdict())
+    after = ""
+    while True:
+        swept = sweep_store(current().application.store, after)
+        log.info("store_swept", **swept._asdict())
+        after = swept.after
+        if not after or current().application.shutdown.closing:
+            return

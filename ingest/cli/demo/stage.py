@@ -24,6 +24,7 @@ from ingest.cli.output import say
 from ingest.errors import StoreUnavailable
 from ingest.model import Mailbox
 from ingest.state.registry import new_mailbox_id
+from ingest.state.secrets import new_key
 
 _GRACE_SECONDS = 10.0
 _STORE_SECONDS = 30.0
@@ -77,8 +78,12 @@ def log_of(home: Path, program: str) -> Path:
 
 
 def _settings(home: Path) -> dict[str, str]:
+    keys = home / "keys"
+    keys.touch(0o600)
+    keys.write_text(new_key())
     return {
         "INGEST_HOME": str(home),
+        "INGEST_KEYS_FILE": str(keys),
         "INGEST_DEPLOYMENT": "demo",
         "INGEST_POLL_SECONDS": "1",
         "INGEST_POLL_SECONDS_MAX": "5",
