@@ -31,7 +31,7 @@ def poll(
     JSON: the session's report.
     """
     with opened() as application:
-        application.read_back.run_if_lost()
+        application.prepare()
         mailbox = application.registry.get(name)
         lease = application.schedule.claim_mailbox(mailbox, application.settings.lease_seconds)
         if lease is None:
