@@ -11,7 +11,7 @@ import typer
 
 from ingest.cli import output
 from ingest.cli.application import opened
-from ingest.cli.mailbox import named
+from ingest.cli.sign_in import named
 from ingest.errors import RegistryError
 from ingest.model import Record
 

@@ -9,6 +9,7 @@ import structlog
 from celery import signals
 
 from ingest.bootstrap import Application, open_application
+from ingest.errors import IngestError
 from ingest.intake.poll import Poller
 from ingest.intake.relay import Relay
 from ingest.observability import metrics
@@ -84,7 +85,13 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     global _worker  # noqa: PLW0603 - a worker process is one
     from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
 
-    _worker = Worker(from_environment())
+    try:
+        _worker = Worker(from_environment())
+        _worker.application.prepare()
+    except IngestError as error:
+        # Celery logs what a signal's receiver raises and goes on, but not this.
+        log.critical("worker_not_started", reason=str(error), remedy=error.remedy)
+        raise SystemExit(error.exit_code) from None
     log.info("worker_started")
 
 
