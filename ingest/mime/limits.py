@@ -18,6 +18,7 @@ class Limits:
     delimiter_octets: int = 1_024  # of a delimiter line, padding and line end included
     base64_line_octets: int = 1_024  # of a base64 line that can be rebuilt, line end included
     base64_breaks: int = 200  # changes of line length and irregular lines of one base64 body
+    base64_paddings: int = 1_000  # "=" of one base64 body that end a quantum; more are ignored
     splice_steps: int = 4_000  # of one splice program
 
 

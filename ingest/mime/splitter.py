@@ -15,6 +15,8 @@ or a blank line is held back, at most `Limits.delimiter_octets` and one line end
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
@@ -38,8 +40,9 @@ from ingest.model import Octets
 
 _BLOCK = 256 * 1024  # octets that are looked at in one go, so that memory is flat for any feed
 _IN_HEADER = re.compile(rb"\n(?=\r?\n|--)")
-_AT_START = re.compile(rb"\r?\n|--")
 _DASHES = re.compile(rb"\n(?=--)")  # twice as fast as bytes.find
+_Search: TypeAlias = Callable[[bytes, int], re.Match[bytes] | None]
+_MANY_MISSES = 30
 _LF, _CR = 0x0A, 0x0D
 
 
@@ -79,6 +82,8 @@ class Splitter:
         self._line_start = True  # the next octet begins a line
         self._levels: list[_Level] = []
         self._delimiters: dict[bytes, tuple[int, bool]] = {}
+        self._search: _Search = _DASHES.search
+        self._misses = 0
         self._header = bytearray()
         self._path = ""  # of the entity
         self._is_root = True  # the entity is the message or an embedded one, not a part
@@ -147,15 +152,44 @@ class Splitter:
             return _Stop(len(block), -1)
         if self._line_start and (stop := self._judge(block, position, position, final=final)):
             return stop
-        if not in_header and block.find(b"-", position) < 0:
-            return _Stop(len(block) if final else _tail(block, position), -1)
-        search = (_IN_HEADER if in_header else _DASHES).search
+        if in_header:
+            search: _Search = _IN_HEADER.search
+        elif block.find(b"-", position) < 0:
+            return self._no_stop(block, position, final=final)
+        else:
+            search = self._search
         found = search(block, position)
         while found:
             if stop := self._judge(block, position, found.end(), final=final):
                 return stop
+            if not in_header:
+                search = self._narrowed()
             found = search(block, found.end())
-        return _Stop(len(block) if final else _tail(block, position), -1)
+        return self._no_stop(block, position, final=final)
+
+    def _no_stop(self, block: bytes, position: int, *, final: bool) -> _Stop:
+        """All is content but what may be the line end before a stop, or a stop's beginning."""
+        end = len(block)
+        if final:
+            return _Stop(end, -1)
+        line_feed = block.rfind(b"\n", max(position, end - self._limits.delimiter_octets))
+        if line_feed >= 0 and block[line_feed + 1 : line_feed + 3] in {b"", b"-", b"\r", b"--"}:
+            end = _before_line_end(block, position, line_feed + 1)
+        elif block[-1] == _CR:
+            end -= 1
+        return _Stop(end, -1)
+
+    def _narrowed(self) -> _Search:
+        """After many lines that only begin like a delimiter, search for whole delimiter lines.
+
+        To compile that is too dear for the multiparts of everyday mail.
+        """
+        self._misses += 1
+        if self._misses == _MANY_MISSES:
+            names = b"|".join(re.escape(level.delimiter) for level in self._levels)
+            line = rb"\n(?=(?:%s)(?:--)?[ \t\r]*+(?:\n|\Z))" % names
+            self._search = re.compile(line).search
+        return self._search
 
     def _judge(self, block: bytes, position: int, start: int, *, final: bool) -> _Stop | None:
         """Say whether the line that begins at `start` ends the content that is at `position`."""
@@ -292,7 +326,7 @@ class Splitter:
     def _end_leaf(self) -> None:
         if self._state == _BODY:
             self._bodies(self._decoder.close())
-            for name in self._decoder.defects:
+            for name in sorted(self._decoder.defects):
                 self._found(name, self._path)
             self._events.append(PartEnd(self._path, *self._sizes))
             self._state = _BETWEEN
@@ -329,6 +363,7 @@ class Splitter:
     def _index_delimiters(self) -> None:
         """Map delimiter lines to their multiparts; of equal ones the inner one counts."""
         self._delimiters = {}
+        self._search, self._misses = _DASHES.search, 0
         for index, level in enumerate(self._levels):
             self._delimiters[level.delimiter] = (index, False)
             self._delimiters[level.delimiter + b"--"] = (index, True)
@@ -341,11 +376,3 @@ def _before_line_end(block: bytes, position: int, start: int) -> int:
         if start > position and block[start - 1] == _CR:
             start -= 1
     return start
-
-
-def _tail(block: bytes, position: int) -> int:
-    """Where the end of a block begins that may be part of the line end before a stop."""
-    line_feed = block.rfind(b"\n", max(position, len(block) - 2))
-    if line_feed >= 0 and block[line_feed + 1 :] in {b"", b"-", b"\r"}:
-        return _before_line_end(block, position, line_feed + 1)
-    return len(block) - 1 if block[-1] == _CR else len(block)

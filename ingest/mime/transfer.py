@@ -38,7 +38,7 @@ _UNFINISHED = re.compile(rb"=[0-9A-Fa-f\r]?\Z")
 class Decoder(Protocol):
     """The decoder of one body. `defects` is complete after `close`."""
 
-    defects: dict[DefectName, None]
+    defects: set[DefectName]
 
     def decode(self, block: bytes, start: int, end: int) -> list[Body]:
         """Take the octets of the body in block[start:end]; some may be held back."""
@@ -60,7 +60,7 @@ class IdentityDecoder:
     """7bit, 8bit, binary, and what we don't decode."""
 
     def __init__(self) -> None:
-        self.defects: dict[DefectName, None] = {}
+        self.defects: set[DefectName] = set()
 
     def decode(self, block: bytes, start: int, end: int) -> list[Body]:
         """See Decoder."""
@@ -76,7 +76,7 @@ class QuotedPrintableDecoder:
     """RFC 2045 section 6.7. A "=" that begins no token stands for itself."""
 
     def __init__(self) -> None:
-        self.defects: dict[DefectName, None] = {}
+        self.defects: set[DefectName] = set()
         self._held = b""  # a token that is not whole yet
 
     def decode(self, block: bytes, start: int, end: int) -> list[Body]:
@@ -96,7 +96,7 @@ class QuotedPrintableDecoder:
     def _decoded(self, octets: bytes) -> Body:
         clean, strays = _STRAY.subn(b"=3D", octets)
         if strays:
-            self.defects["quoted-printable-invalid"] = None
+            self.defects.add("quoted-printable-invalid")
         return Body(memoryview(octets), binascii.a2b_qp(clean), COPY)
 
 
@@ -104,9 +104,10 @@ class Base64Decoder:
     """RFC 2045 section 6.8: runs of full lines are proven to be rebuildable, the rest is copied."""
 
     def __init__(self, limits: Limits) -> None:
-        self.defects: dict[DefectName, None] = {}
+        self.defects: set[DefectName] = set()
         self._longest_line = limits.base64_line_octets
         self._breaks_left = limits.base64_breaks
+        self._paddings_left = limits.base64_paddings
         self._held = b""  # a line that is not whole yet
         self._quantum = b""  # its first characters: less than four
         self._padded = False
@@ -132,7 +133,7 @@ class Base64Decoder:
         """See Decoder."""
         pieces = [self._copied(self._held)] if self._held else []
         if self._quantum:
-            self.defects["base64-truncated"] = None
+            self.defects.add("base64-truncated")
             pieces.append(Body(memoryview(b""), _padded(self._quantum), COPY))
         return pieces
 
@@ -163,7 +164,7 @@ class Base64Decoder:
     def _break(self, count: int) -> None:
         self._breaks_left -= count
         if not self._breaks_left:
-            self.defects["base64-irregular"] = None
+            self.defects.add("base64-irregular")
 
     def _run(self, block: bytes, start: int, end: int, pieces: list[Body]) -> int:
         """Take as many lines of the present kind as can be proven; where they end, or 0."""
@@ -176,7 +177,7 @@ class Base64Decoder:
                 stop = start + lines * self._stride
                 pieces.append(Body(memoryview(block)[start:stop], decoded, self._lines))
                 if self._padded:
-                    self.defects["base64-after-padding"] = None
+                    self.defects.add("base64-after-padding")
                 self._run_limit = min(2 * max(self._run_limit, lines), _LONGEST_RUN)
                 return stop
             self._run_limit = max(1, lines // 2)
@@ -204,13 +205,16 @@ class Base64Decoder:
     def _copied(self, octets: bytes) -> Body:
         """Decode leniently: what is not of the alphabet is skipped, padding completes a quantum."""
         if octets.translate(None, _ALLOWED):
-            self.defects["base64-junk"] = None
-        *ended, rest = (self._quantum + octets.translate(None, _NO_BASE64)).split(b"=")
+            self.defects.add("base64-junk")
+        characters = self._quantum + octets.translate(None, _NO_BASE64)
+        *ended, rest = characters.split(b"=", self._paddings_left)
+        self._paddings_left -= len(ended)
+        rest = rest.replace(b"=", b"")
         if any((*ended, rest)[0 if self._padded else 1 :]):
-            self.defects["base64-after-padding"] = None
-        decoded = [_padded(characters) for characters in ended]
-        if any(len(characters) % 4 == 1 for characters in ended):
-            self.defects["base64-truncated"] = None
+            self.defects.add("base64-after-padding")
+        decoded = [_padded(each) for each in ended]
+        if any(len(each) % 4 == 1 for each in ended):
+            self.defects.add("base64-truncated")
         whole = len(rest) & ~3
         decoded.append(pybase64.b64decode(rest[:whole], validate=True))
         self._quantum = rest[whole:]

@@ -133,12 +133,12 @@ def test_parameter_text(raw: bytes, text: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"a/b" + b";" * 250_000,
-        b"a/b; " + b" " * 250_000,
-        b"a/b" + b"; x" * 80_000,
-        b'a/b; x="' + b"\\" * 250_000,
-        b"a/b; " + b"x" * 250_000,
-        b"a/b; x" + b"= " * 120_000,
+        b"a/b" + b";" * 4_000_000,
+        b"a/b; " + b" " * 4_000_000,
+        b"a/b" + b"; x" * 1_000_000,
+        b'a/b; x="' + b"\\" * 4_000_000,
+        b"a/b; " + b"x" * 4_000_000,
+        b"a/b; x" + b"= " * 2_000_000,
     ],
 )
 def test_hostile_parameters_end(raw: bytes) -> None:
@@ -148,7 +148,7 @@ def test_hostile_parameters_end(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=?a?q?" * 40_000, "=?a?q?x?= " * 25_000, "=?" * 120_000, "?" * 250_000]
+    "text", ["=?a?q?" * 500_000, "=?a?q?x?= " * 400_000, "=?" * 2_000_000, "?" * 4_000_000]
 )
 def test_hostile_encoded_words_end(text: str) -> None:
     assert len(decode_words(text)) <= len(text)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.mime.envelope import envelope
 from ingest.mime.events import Base64Lines, Body, Found, HeaderBlock, PartBegin, PartEnd
+from ingest.mime.header import parse
 from ingest.mime.limits import Limits
 from ingest.mime.splitter import Splitter
 from tests.unit.mime.replay import Message, merged, raw, rebuilt, split
@@ -137,6 +138,13 @@ def test_little_is_held_back_and_each_octet_is_looked_at_a_bounded_number_of_tim
         events = splitter.feed(block)
         kept += sum(len(event.raw) for event in events if isinstance(event, Body))
         assert given - kept <= 2 * 1024 + 4
+
+
+def test_hostile_header_blocks_end() -> None:
+    """Megabytes, so that anything quadratic runs into the time limit of the test."""
+    for filler in (b"-", b" ", b"\r", b"x", b":", b"\n ", b"x\n", b"--x\n", b"x:\n", b"\nx\t"):
+        block = parse(filler * (4_000_000 // len(filler)), 1000)
+        assert len(block.fields) <= 1000
 
 
 def test_a_million_tiny_parts_become_one_opaque_part() -> None:

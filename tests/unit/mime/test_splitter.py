@@ -143,6 +143,18 @@ def test_a_multipart_whose_header_lacks_the_blank_line_has_its_parts() -> None:
     assert message.defects == [("header-unterminated", "")]
 
 
+def test_a_boundary_is_found_after_thousands_of_lines_that_only_begin_like_one() -> None:
+    """Scanning changes its ways after some misses; neither may see another boundary."""
+    misses = b"\n--\n--bb\n--b-\n--B\r\n--b\x0b" * 1000
+    octets = MIXED + b"--b\n\n" + misses + b"\r\n--b \t\r\n\ntwo" + misses + b"\n--b--"
+    for chunks in ([len(octets)], [97, 5, 1]):
+        message = Message(octets, chunks)
+        assert {path: leaf.raw for path, leaf in message.leaves.items()} == {
+            "1": misses,
+            "2": b"two" + misses,
+        }
+
+
 def test_quoted_and_spaced_boundaries_are_found() -> None:
     message = Message(
         b'Content-Type: multipart/mixed;\n boundary="a \\"b: "\n\n--a "b:\n\none\n--a "b:--'
