@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from ingest.cli import output
-from ingest.cli.mailbox import named
+from ingest.cli.sign_in import named
 from ingest.errors import IngestError
 from ingest.model import Mailbox
 from ingest.settings import from_environment

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +13,8 @@ import typer
 
 from ingest.cli import address, output
 from ingest.cli.application import opened
-from ingest.errors import IngestError, RegistryError
+from ingest.cli.sign_in import Waiting, register, sign_in
+from ingest.errors import RegistryError
 from ingest.model import DeleteRule, Mailbox
 
 if TYPE_CHECKING:
@@ -31,22 +30,6 @@ _ENCRYPTION = {
     "starttls": "TLS, by STLS",
     "none": "none: anybody on the way reads along",
 }
-
-
-class Waiting(NamedTuple):
-    """What a test session found."""
-
-    messages: int
-    octets: int
-
-
-class _Unhurried:
-    """The `Stop` of a session that nothing but its deadlines ends."""
-
-    closing = False
-
-    def check(self) -> None:
-        """Go on."""
 
 
 class Shown(msgspec.Struct, kw_only=True):
@@ -236,42 +219,6 @@ def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) ->
         output.print_json(_shown(mailbox))
     else:
         typer.echo(f"{mailbox.name} is forgotten; its stored messages stay where they are")
-
-
-def register(application: Application, mailbox: Mailbox) -> None:
-    """Keep a new mailbox; it is due at once.
-
-    Raises:
-        RegistryError: another mailbox has its name or its account.
-    """
-    application.registry.add(mailbox)
-    application.schedule.schedule(mailbox, 0)
-
-
-def sign_in(application: Application, mailbox: Mailbox) -> Waiting:
-    """Sign in, count, and leave without touching anything.
-
-    Raises:
-        SessionError: it did not work.
-    """
-    with named(mailbox):
-        maildrop = application.open_maildrop(mailbox, _Unhurried())
-        try:
-            listing = maildrop.listing()
-            maildrop.quit()
-        finally:
-            maildrop.drop()
-    return Waiting(len(listing), sum(listed.octets for listed in listing))
-
-
-@contextmanager
-def named(mailbox: Mailbox) -> Iterator[None]:
-    """Let errors name the mailbox as people do: its id is for logs."""
-    try:
-        yield
-    except IngestError as error:
-        error.args = (str(error).replace(mailbox.id, repr(mailbox.name)),)
-        raise
 
 
 def _set_paused(name: str, reason: str, *, json: bool) -> None:

@@ -19,8 +19,8 @@ from ingest.cli.children import Child, Children, ingest_arguments
 from ingest.cli.demo import seaweedfs
 from ingest.cli.demo.messages import maildrops
 from ingest.cli.demo.server import DemoServer
-from ingest.cli.mailbox import register
 from ingest.cli.output import say
+from ingest.cli.sign_in import register
 from ingest.errors import StoreUnavailable
 from ingest.model import Mailbox
 from ingest.state.registry import new_mailbox_id
