@@ -215,6 +215,7 @@ def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) ->
         output.confirm(f"Forget {mailbox.name} ({_address(mailbox)})?", yes=yes)
         application.registry.remove(mailbox.id)
         application.schedule.unschedule(mailbox.id, mailbox.group)
+        application.ledger.drop(mailbox.id)
     if json:
         output.print_json(_shown(mailbox))
     else:
