@@ -3,6 +3,7 @@
     IngestError
     ├── SettingsError            a setting or an argument is wrong
     ├── RegistryError            a mailbox is unknown, configured twice, or its secret unreadable
+    │   └── MailboxPaused        it is not polled until a person resumes it
     ├── LocalProtocolError       we broke POP3: a bug of ours, or an argument with CR, LF or NUL
     ├── SessionError             one session with one POP3 server failed
     │   ├── ConnectionFailed     no connection, or it broke
@@ -56,6 +57,12 @@ class RegistryError(IngestError):
 
     code = "registry"
     exit_code = 4
+
+
+class MailboxPaused(RegistryError):
+    """The mailbox is not polled until a person resumes it."""
+
+    code = "paused"
 
 
 class LocalProtocolError(IngestError):

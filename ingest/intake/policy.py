@@ -16,6 +16,7 @@ import msgspec
 
 from ingest.errors import (
     IngestError,
+    MailboxPaused,
     MaildropBusy,
     RegistryError,
     SessionStopped,
@@ -124,6 +125,7 @@ class Pace(NamedTuple):
 # A server says "wrong password" during its own outages too, so one refusal is not believed.
 _SIGN_IN_DELAYS = (300.0, 900.0, 3600.0)
 _BUSY_DELAY = 60.0
+_UNREADABLE_DELAY = 300.0
 _LONGEST_DELAY = 3600.0
 
 
@@ -174,10 +176,13 @@ def after_failure(
             return Next(0.0, failed, pause=f"sign-in refused {failures} times in a row")
         case SignInRefused():
             delay = _SIGN_IN_DELAYS[failures - 1]
-        case RegistryError() | SettingsError():
+        case MailboxPaused():
             return Next(0.0, failed, pause=str(error))
         case MaildropBusy():
             delay = _BUSY_DELAY * failures
+        case RegistryError() | SettingsError():
+            # A secret that this worker lacks another one may have: no reason to pause for all.
+            delay = _UNREADABLE_DELAY
         case _:
             delay = pace.shortest * 2.0 ** min(failures - 1, 16)
     delay = min(max(delay, pace.shortest), _LONGEST_DELAY)

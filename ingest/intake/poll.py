@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from ingest.errors import IngestError, RegistryError, StateError
+from ingest.errors import IngestError, MailboxPaused, RegistryError, StateError
 from ingest.intake import policy
 from ingest.intake.ports import Mailboxes, Schedule, Stop
 from ingest.intake.pressure import BackPressure
@@ -110,7 +110,7 @@ class Poller:
     def _active(self, mailbox_id: str) -> Mailbox:
         mailbox = self._mailboxes.get(mailbox_id)
         if mailbox.paused:
-            raise RegistryError(
+            raise MailboxPaused(
                 f"mailbox {mailbox.name!r} is paused: {mailbox.paused}",
                 remedy=f"ingest mailbox resume {mailbox.name}",
             )

@@ -94,10 +94,7 @@ errors = _counter("errors_total", "Errors by class.", "code", (*_codes(), "unexp
 outbox_depth = _gauge("outbox_depth", "Events that wait for a sink.")
 outbox_age = _gauge("outbox_age_seconds", "Age of the oldest event that waits for a sink.")
 due_lag = _gauge("due_lag_seconds", "How long the mailbox that is due longest has been due.")
-leases_held = _gauge("leases_held", "Mailboxes whose session this process holds now.")
 mailboxes_due = _gauge("mailboxes_due", "Mailboxes that are due and not leased.")
-mailboxes_paused = _gauge("mailboxes_paused", "Mailboxes that are not polled until resumed.")
-buffers = _gauge("buffer_octets", "Octets of the buffer budget in use.")
 
 mail_age = _histogram(
     "mail_age_at_commit_seconds",
@@ -108,11 +105,6 @@ session_seconds = _histogram(
     "session_seconds",
     "Length of a POP3 session, from connecting to QUIT.",
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900),
-)
-commit_seconds = _histogram(
-    "commit_seconds",
-    "From the end of a batch to its durability in the object store.",
-    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 
 _build = Gauge(_PREFIX + "build_info", "Always 1.", ("version",), registry=registry)

@@ -85,8 +85,10 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     global _worker  # noqa: PLW0603 - a worker process is one
     from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
 
+    settings = from_environment()
+    configure(settings.log_format, settings.log_level)  # Celery sets logging up after this signal
     try:
-        _worker = Worker(from_environment())
+        _worker = Worker(settings)
         _worker.application.prepare()
     except IngestError as error:
         # Celery logs what a signal's receiver raises and goes on, but not this.

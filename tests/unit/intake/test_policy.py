@@ -10,6 +10,7 @@ from ingest.errors import (
     ConnectionFailed,
     IngestError,
     LeaseLost,
+    MailboxPaused,
     MaildropBusy,
     RegistryError,
     SignInRefused,
@@ -155,5 +156,12 @@ def test_our_own_trouble_is_not_held_against_the_mailbox(error: IngestError) -> 
     assert decided.due_in == PACE.shortest
 
 
-def test_an_unreadable_secret_pauses_the_mailbox_and_says_why() -> None:
-    assert "key" in failure(RegistryError("no key opens the password")).pause
+def test_a_secret_that_one_worker_can_not_read_does_not_pause_the_mailbox_for_all() -> None:
+    decided = failure(RegistryError("no key opens the password"))
+    assert not decided.pause
+    assert decided.due_in == 300
+    assert "no key" in decided.standing.message
+
+
+def test_a_mailbox_found_paused_stays_out_of_the_schedule() -> None:
+    assert failure(MailboxPaused("paused by hand")).pause
