@@ -21,7 +21,7 @@ demo: $(if $(S3),$(VENV)/s3.stamp,$(VENV)/run.stamp) ## Watch mail being ingeste
 test: $(VENV)/dev.stamp ## Lint, types, layers, then every test against real servers
 	@tests/servers/system-packages
 	@$(MAKE) lint
-	@$(BIN)/pytest -q --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
+	@$(BIN)/pytest -q --cov --cov-report= --cov-fail-under=$(COVERAGE_FLOOR)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Lint, types and layers alone
