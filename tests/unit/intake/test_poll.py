@@ -1,0 +1,166 @@
+"""Claiming, and what becomes of a mailbox after its session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from ingest.errors import (
+    ConnectionFailed,
+    MailboxPaused,
+    RegistryError,
+    SignInRefused,
+    StoreUnavailable,
+)
+from ingest.intake.policy import Pace
+from ingest.intake.poll import Pacing, Poller
+from ingest.intake.ports import Stop
+from ingest.intake.pressure import BackPressure
+from ingest.intake.report import SessionReport, Watch
+from ingest.model import Lease, Mailbox
+from tests.fakes.mail_values import mailbox
+from tests.fakes.memory_state import MemorySchedule, MemoryState
+from tests.fakes.world import Go
+
+
+class Mailboxes:
+    """A registry in a dict."""
+
+    def __init__(self, *known: Mailbox) -> None:
+        self.known = {one.id: one for one in known}
+
+    def get(self, name_or_id: str) -> Mailbox:
+        if name_or_id not in self.known:
+            raise RegistryError(f"no mailbox {name_or_id!r}")
+        return self.known[name_or_id]
+
+    def update(self, mailbox: Mailbox) -> Mailbox:
+        self.known[mailbox.id] = mailbox
+        return mailbox
+
+
+class Fleet:
+    """A poller with sessions that end as the test says."""
+
+    def __init__(self, *names: str) -> None:
+        self.state = MemoryState()
+        self.schedule = MemorySchedule(self.state)
+        self.mailboxes = Mailboxes(*map(mailbox, names))
+        self.polled: list[str] = []
+        self.errors: dict[str, Exception] = {}
+        self.waiting = 0
+        self.closing = False
+        self.poller = Poller(
+            mailboxes=self.mailboxes,
+            schedule=self.schedule,
+            hold=self.hold,
+            run_session=self.run_session,
+            pacing=Pacing(Pace(30, 600), slots=10, lease_seconds=60),
+            pressure=BackPressure(
+                lambda: self.waiting, lambda: self.closing, lambda: self.state.clock
+            ),
+        )
+        for one in self.mailboxes.known.values():
+            self.schedule.schedule(one, 0)
+
+    @contextmanager
+    def hold(self, lease: Lease) -> Iterator[Stop]:
+        assert self.state.holds(lease)
+        yield Go()
+
+    def run_session(
+        self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
+    ) -> SessionReport:
+        self.polled.append(mailbox.id)
+        if mailbox.id in self.errors:
+            raise self.errors[mailbox.id]
+        return SessionReport(mailbox=mailbox.id)
+
+    def poll(self) -> int:
+        return self.poller.poll_group(mailbox("a").group)
+
+    def due_in(self, mailbox_id: str) -> float | None:
+        due = self.state.kept.due.get(mailbox("a").group, {})
+        return due[mailbox_id] - self.state.clock if mailbox_id in due else None
+
+
+def test_every_due_mailbox_is_polled_once_and_is_due_again_later() -> None:
+    fleet = Fleet("a", "b", "c")
+    assert fleet.poll() == 3
+    assert sorted(fleet.polled) == ["mb-a", "mb-b", "mb-c"]
+    assert fleet.poll() == 0
+    assert 27 <= (fleet.due_in("mb-a") or 0) <= 50
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("cut"), ZeroDivisionError("a bug")])
+def test_a_session_that_fails_does_not_hold_up_the_others(error: Exception) -> None:
+    fleet = Fleet("a", "b")
+    fleet.errors["mb-a"] = error
+    assert fleet.poll() == 2
+    assert fleet.due_in("mb-a") is not None
+    assert b'"failures":1' in fleet.schedule.standing("mb-a")
+
+
+def test_a_failed_session_says_so_to_who_asked_for_it() -> None:
+    fleet = Fleet("a")
+    fleet.errors["mb-a"] = ConnectionFailed("cut")
+    lease = fleet.schedule.claim(mailbox("a").group, 10, 60)
+    assert lease
+    with pytest.raises(ConnectionFailed):
+        fleet.poller.poll(lease)
+
+
+def test_a_sign_in_refused_again_and_again_pauses_the_mailbox() -> None:
+    fleet = Fleet("a")
+    fleet.errors["mb-a"] = SignInRefused("no")
+    for _ in range(4):
+        fleet.poll()
+        fleet.state.clock += 10_000
+    assert "refused" in fleet.mailboxes.known["mb-a"].paused
+    assert fleet.due_in("mb-a") is None
+    assert fleet.poll() == 0
+
+
+def test_a_paused_mailbox_is_not_signed_in_to() -> None:
+    fleet = Fleet("a")
+    fleet.mailboxes.update(msgspec.structs.replace(mailbox("a"), paused="by hand"))
+    lease = fleet.schedule.claim(mailbox("a").group, 10, 60)
+    assert lease
+    with pytest.raises(MailboxPaused, match="by hand"):
+        fleet.poller.poll(lease)
+    assert not fleet.polled
+    assert fleet.due_in("mb-a") is None
+
+
+def test_a_mailbox_that_was_removed_meanwhile_is_no_trouble() -> None:
+    fleet = Fleet("a")
+    fleet.mailboxes.known.clear()
+    assert fleet.poll() == 1
+    assert not fleet.polled
+
+
+def test_a_store_in_trouble_stops_claiming_for_a_while() -> None:
+    fleet = Fleet("a", "b")
+    fleet.errors["mb-a"] = StoreUnavailable("away")
+    assert fleet.poll() == 1
+    fleet.state.clock += 20
+    fleet.errors.clear()
+    assert fleet.poll() == 1
+
+
+def test_a_full_outbox_stops_claiming() -> None:
+    fleet = Fleet("a")
+    fleet.waiting = 1_000_001
+    assert fleet.poll() == 0
+    fleet.waiting = 0
+    fleet.state.clock += 10
+    assert fleet.poll() == 1
+
+
+def test_a_closing_process_claims_nothing() -> None:
+    fleet = Fleet("a")
+    fleet.closing = True
+    assert fleet.poll() == 0

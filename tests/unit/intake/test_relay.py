@@ -1,0 +1,65 @@
+"""From the outbox to the sink: confirmed before it is acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from ingest.errors import StateUnavailable
+from ingest.intake.relay import OutboxEvent, Relay
+
+
+class Waiting:
+    """An outbox in a list."""
+
+    def __init__(self, count: int) -> None:
+        self.waiting = [OutboxEvent(str(n), f"id-{n}", "t", "{}") for n in range(count)]
+        self.trimmed = 0
+
+    def read(self, count: int, block_ms: int | None = None) -> Sequence[OutboxEvent]:
+        return self.waiting[:count]
+
+    def acknowledge(self, entries: Sequence[str]) -> None:
+        self.waiting = [event for event in self.waiting if event.entry not in entries]
+
+    def trim(self) -> int:
+        self.trimmed += 1
+        return 0
+
+
+class Collecting:
+    """A sink that can refuse."""
+
+    def __init__(self) -> None:
+        self.events: list[OutboxEvent] = []
+        self.refusing = False
+
+    def publish(self, events: Sequence[OutboxEvent]) -> None:
+        if self.refusing:
+            raise StateUnavailable("away")
+        self.events += events
+
+
+def test_everything_that_waits_is_published_in_order() -> None:
+    outbox, sink = Waiting(1200), Collecting()
+    assert Relay(outbox, sink, lambda: False).drain() == 1200
+    assert [event.id for event in sink.events] == [f"id-{n}" for n in range(1200)]
+    assert (outbox.waiting, outbox.trimmed) == ([], 1)
+
+
+def test_what_the_sink_did_not_confirm_stays_and_is_sent_again() -> None:
+    outbox, sink = Waiting(3), Collecting()
+    relay = Relay(outbox, sink, lambda: False)
+    sink.refusing = True
+    with pytest.raises(StateUnavailable):
+        relay.drain()
+    assert len(outbox.waiting) == 3
+    sink.refusing = False
+    assert relay.drain() == 3
+
+
+def test_a_closing_process_publishes_no_more() -> None:
+    outbox = Waiting(3)
+    assert Relay(outbox, Collecting(), lambda: True).drain() == 0
+    assert len(outbox.waiting) == 3
