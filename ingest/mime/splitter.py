@@ -198,7 +198,7 @@ class Splitter:
         if in_header and (first[:1] == b"\n" or first == b"\r\n"):
             return _Stop(start, start + first.index(b"\n") + 1)
         before = _before_line_end(block, position, start)
-        if first in {b"-", b"\r"} and not final:
+        if first == b"-" and not final:
             return _Stop(before, -1)
         if first != b"--" or not (in_header or self._delimiters):
             return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from ingest.mime.events import (
     COPY,
+    Base64Lines,
     Body,
     Event,
     Field,
@@ -40,6 +42,14 @@ def split(octets: bytes, chunks: Iterable[int] = (), limits: Limits = DEFAULT) -
         yield from events
         start, turn = start + size, turn + 1
     yield from splitter.close()
+
+
+def as_lines(decoded: bytes | memoryview, kind: Base64Lines) -> bytes:
+    """What a piece of this kind must have looked like."""
+    encoded = base64.b64encode(decoded)
+    end = {"crlf": b"\r\n", "lf": b"\n"}[kind.line_end]
+    cut = range(0, len(encoded), kind.line_length)
+    return b"".join(encoded[i : i + kind.line_length] + end for i in cut)
 
 
 def raw(events: Iterable[Event]) -> bytes:

@@ -51,6 +51,14 @@ def test_copied_pieces_of_a_part_advance_its_offset() -> None:
     assert builder.program[2] == ("base64", 0, 61, 57, 76, "crlf")
 
 
+def test_an_empty_piece_is_no_step() -> None:
+    builder = ProgramBuilder()
+    builder.copy(0)
+    assert not builder.body(0, IDENTITY, 0, 0)
+    assert not builder.body(0, COPY, 0, 2)
+    assert builder.program == ()
+
+
 def test_lines_of_another_kind_or_part_are_another_step() -> None:
     builder = ProgramBuilder()
     builder.body(0, LINES, 78, 57)

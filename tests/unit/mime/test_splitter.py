@@ -147,12 +147,20 @@ def test_a_boundary_is_found_after_thousands_of_lines_that_only_begin_like_one()
     """Scanning changes its ways after some misses; neither may see another boundary."""
     misses = b"\n--\n--bb\n--b-\n--B\r\n--b\x0b" * 1000
     octets = MIXED + b"--b\n\n" + misses + b"\r\n--b \t\r\n\ntwo" + misses + b"\n--b--"
-    for chunks in ([len(octets)], [97, 5, 1]):
+    for chunks in ([len(octets)], [97, 5], [1]):
         message = Message(octets, chunks)
         assert {path: leaf.raw for path, leaf in message.leaves.items()} == {
             "1": misses,
             "2": b"two" + misses,
         }
+
+
+def test_after_such_lines_the_boundary_of_an_inner_multipart_is_found() -> None:
+    inner = (
+        b"Content-Type: multipart/mixed; boundary=c\n\n" + b"\n--x" * 100 + b"\n--c\n\nin\n--c--"
+    )
+    message = Message(MIXED + b"\n--x" * 100 + b"\n--b\n" + inner + b"\n--b\n\nout\n--b--")
+    assert {path: leaf.raw for path, leaf in message.leaves.items()} == {"1.1": b"in", "2": b"out"}
 
 
 def test_quoted_and_spaced_boundaries_are_found() -> None:
@@ -204,6 +212,25 @@ def test_the_header_of_a_message_over_its_limit_still_gives_its_first_fields() -
     message = Message(octets, limits=Limits(header_octets=50))
     assert message.headers[""][0] == ("subject", b"kept")
     assert message.leaves["1"].raw == octets[50:]
+
+
+def test_a_header_of_exactly_the_limit_is_read() -> None:
+    octets = b"Subject: x\nTo: y@z\n\nbody"
+    message = Message(octets, limits=Limits(header_octets=octets.index(b"\nbody")))
+    assert message.leaves["1"].raw == b"body"
+    assert message.defects == []
+
+
+def test_a_header_cut_at_a_line_end_may_be_followed_by_a_boundary() -> None:
+    part = b"X: " + b"x" * 50 + b"\n"
+    octets = (
+        b"Content-Type: multipart/mixed;boundary=b\n\n--b\n" + part + b"Y: y\n--b\n\ntwo\n--b--"
+    )
+    message = Message(octets, limits=Limits(header_octets=len(part)))
+    assert {path: leaf.raw for path, leaf in message.leaves.items()} == {"1": b"Y: y", "2": b"two"}
+    octets = octets.replace(b"Y: y", b"--b ")
+    message = Message(octets.replace(part, part[:-1] + b"zz\n"), [1], Limits(header_octets=56))
+    assert message.leaves["2"].raw == b""
 
 
 def test_parts_past_the_limit_are_one_opaque_part() -> None:

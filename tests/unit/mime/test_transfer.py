@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+from typing import Literal, TypeAlias
 
+import pybase64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,10 @@ from hypothesis import strategies as st
 from ingest.mime.events import COPY, IDENTITY, Base64Lines, Body
 from ingest.mime.limits import Limits
 from ingest.mime.transfer import Decoder, decoder
-from tests.unit.mime.replay import merged
+from tests.unit.mime.replay import as_lines, merged
+
+LineEnd: TypeAlias = Literal["crlf", "lf"]
+LINE_ENDS: tuple[LineEnd, LineEnd] = ("crlf", "lf")
 
 
 def decoded(encoding: str, octets: bytes, limits: Limits | None = None) -> list[Body]:
@@ -21,30 +26,25 @@ def pieces(made: Decoder, octets: bytes) -> list[Body]:
     return [piece for piece in merged(gathered) if isinstance(piece, Body)]
 
 
-def lines(octets: bytes, length: int, line_end: bytes) -> bytes:
-    encoded = base64.b64encode(octets)
-    cut = [encoded[i : i + length] for i in range(0, len(encoded), length)]
-    return b"".join(line + line_end for line in cut)
-
-
 @pytest.mark.parametrize("length", [4, 60, 64, 72, 76, 1000])
-@pytest.mark.parametrize(("line_end", "name"), [(b"\r\n", "crlf"), (b"\n", "lf")])
+@pytest.mark.parametrize("line_end", LINE_ENDS)
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 300])
 def test_full_lines_are_proven_and_the_last_line_is_copied(
-    length: int, line_end: bytes, name: str, count: int
+    length: int, line_end: LineEnd, count: int
 ) -> None:
+    kind = Base64Lines(length, line_end)
     octets = bytes(i * 7 % 256 for i in range(count * length // 4 * 3)) + b"z"
-    first, last = decoded("base64", lines(octets, length, line_end))
-    assert first.rebuild == (length, name)
+    first, last = decoded("base64", as_lines(octets, kind))
+    assert first.rebuild == kind
     assert first.decoded == octets[:-1]
     assert last.rebuild is COPY
-    assert last.raw == b"eg==" + line_end
+    assert last.raw == as_lines(b"z", kind)
     assert last.decoded == b"z"
 
 
 def test_a_full_line_that_ends_in_padding_is_copied() -> None:
     octets = bytes(57) + bytes(56)
-    first, last = decoded("base64", lines(octets, 76, b"\r\n"))
+    first, last = decoded("base64", as_lines(octets, Base64Lines(76, "crlf")))
     assert (len(first.decoded), first.rebuild) == (57, (76, "crlf"))
     assert (len(last.decoded), last.rebuild) == (56, COPY)
 
@@ -78,6 +78,38 @@ def test_one_odd_line_between_others_does_not_spoil_the_proof_of_the_others(line
     assert before.rebuild == (8, "crlf")
     assert b"".join(bytes(piece.raw) for piece in between) == octets[len(regular) :]
     assert Base64Lines(8, "crlf") not in [piece.rebuild for piece in between[:1]]
+    for piece in (before, *between):
+        if isinstance(piece.rebuild, Base64Lines):
+            assert bytes(piece.raw) == as_lines(piece.decoded, piece.rebuild)
+    if b"=" not in line:
+        plain = bytes(octet for octet in octets if chr(octet).isalnum() and octet < 128)
+        given = b"".join(bytes(piece.decoded) for piece in (before, *between))
+        assert given == base64.b64decode(plain + b"A" * (-len(plain) % 4))[: len(given)]
+        assert len(given) == len(plain) * 3 // 4
+
+
+@pytest.mark.parametrize("line", [0, 10, 63, 64, 127, 128, 150, 199])
+@pytest.mark.parametrize("column", [0, 7, 8, 9])
+@pytest.mark.parametrize("octet", [b"!", b"=", b"Q", b"\r", b"\n", b"\xff"])
+def test_no_octet_of_a_run_escapes_the_proof(line: int, column: int, octet: bytes) -> None:
+    octets = bytearray(b"abcdefgh\r\n" * 200)
+    octets[line * 10 + column : line * 10 + column + 1] = octet
+    found = decoded("base64", bytes(octets))
+    assert b"".join(bytes(piece.raw) for piece in found) == octets
+    for piece in found:
+        if isinstance(piece.rebuild, Base64Lines):
+            assert bytes(piece.raw) == as_lines(piece.decoded, piece.rebuild)
+
+
+def test_a_decoder_that_errs_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = pybase64.b64decode
+
+    def wrong(octets: bytes, *, validate: bool) -> bytes:
+        return right(octets, validate=validate)[:-1] + b"?"
+
+    monkeypatch.setattr("ingest.mime.transfer.pybase64.b64decode", wrong)
+    (piece,) = decoded("base64", b"QUJDREVG\r\n" * 10)
+    assert piece.rebuild is COPY
 
 
 def test_after_too_many_breaks_everything_is_copied_and_still_decoded() -> None:
@@ -127,9 +159,9 @@ def test_damaged_base64_gives_what_there_is(octets: bytes, expected: bytes) -> N
     assert b"".join(bytes(piece.raw) for piece in found) == octets
 
 
-@given(st.binary(max_size=300), st.integers(1, 12), st.sampled_from([b"\r\n", b"\n"]))
-def test_any_octets_in_base64_are_had_back(octets: bytes, quanta: int, line_end: bytes) -> None:
-    found = decoded("base64", lines(octets, quanta * 4, line_end))
+@given(st.binary(max_size=300), st.integers(1, 12), st.sampled_from(LINE_ENDS))
+def test_any_octets_in_base64_are_had_back(octets: bytes, quanta: int, line_end: LineEnd) -> None:
+    found = decoded("base64", as_lines(octets, Base64Lines(quanta * 4, line_end)))
     assert b"".join(bytes(piece.decoded) for piece in found) == octets
 
 
@@ -160,3 +192,16 @@ def test_what_is_not_decoded_is_given_as_it_came(encoding: str) -> None:
     (piece,) = decoded(encoding, b"begin 644 =41 QUJD")
     assert piece.rebuild is IDENTITY
     assert bytes(piece.decoded) == bytes(piece.raw) == b"begin 644 =41 QUJD"
+
+
+def test_padding_in_an_earlier_line_is_remembered() -> None:
+    made = decoder("base64", Limits())
+    pieces(made, b"QQ==\nQUI")
+    assert sorted(made.defects) == ["base64-after-padding", "base64-truncated"]
+
+
+def test_past_the_limit_of_paddings_they_are_ignored() -> None:
+    made = decoder("base64", Limits(base64_paddings=2))
+    found = pieces(made, b"QQ==\nQQ==\nQUI=\n")
+    assert b"".join(bytes(piece.decoded) for piece in found) == b"A" + base64.b64decode(b"QQQU")
+    assert "base64-truncated" in made.defects
