@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-COVERAGE_FLOOR := 0
+COVERAGE_FLOOR := 92
 
 .PHONY: help
 help: ## Say what there is to make

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -87,6 +88,7 @@ class DirectoryStore:
         self._root = Path(root).absolute()
         self._uploads = self._root / _UPLOADS
         self._known: set[Path] = set()
+        self._tree = threading.Lock()  # no directory goes between making it and renaming into it
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="store")
 
     def __repr__(self) -> str:
@@ -165,13 +167,14 @@ class DirectoryStore:
 
     def _prune(self, directory: Path) -> None:
         """Remove directories that became empty, as prefixes vanish from S3 with their objects."""
-        while directory != self._root:
-            self._known.discard(directory)
-            try:
-                directory.rmdir()
-            except OSError:  # not empty, or gone already
-                return
-            directory = directory.parent
+        with self._tree:
+            while directory != self._root:
+                self._known.discard(directory)
+                try:
+                    directory.rmdir()
+                except OSError:  # not empty, or gone already
+                    return
+                directory = directory.parent
 
     def abort_uploads(self, before: datetime) -> int:
         aborted = 0
@@ -223,10 +226,11 @@ class DirectoryStore:
         path = self._path(key)
         for left in reversed(range(_ATTEMPTS)):
             try:
-                self._ensure(path.parent)
-                aside.rename(path)
+                with self._tree:
+                    self._ensure(path.parent)
+                    aside.rename(path)
                 break
-            except FileNotFoundError:  # a deletion in the same directory removed it meanwhile
+            except FileNotFoundError:  # another process, a sweep say, removed it meanwhile
                 self._known.clear()
                 if not left:
                     raise
