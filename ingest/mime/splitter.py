@@ -237,7 +237,6 @@ class Splitter:
                 end = start + room
                 self._header += memoryview(block)[start:end]
                 self._skeletal(block, start, end)
-                self._line_start = self._header[-1] == _LF
                 self._open_opaque("header-octets-limit")
                 return end
             self._header += memoryview(block)[start:end]

@@ -8,8 +8,8 @@ Base64 is the hot path. A run of lines of one length is taken at once: the line 
 with strided slices, the rest is joined and decoded strictly, and then **encoded again and compared
 with what came**. That is the proof that the splice program's step gives the octets back: the
 encoder used here is the one that rebuilds, it works quantum by quantum, and a line is a whole
-number of quanta, so it does not matter how the decoded octets are cut later. It costs a twentieth
-of the decoding; a second SHA-256 over rebuilt octets would cost more than all the rest.
+number of quanta, so it does not matter how the decoded octets are cut later. It costs a fifteenth
+of the splitting; to rebuild the message and hash it again would cost twice the splitting.
 """
 
 from __future__ import annotations
