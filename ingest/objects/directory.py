@@ -230,7 +230,7 @@ class DirectoryStore:
                     self._ensure(path.parent)
                     aside.rename(path)
                 break
-            except FileNotFoundError:  # another process, a sweep say, removed it meanwhile
+            except (FileNotFoundError, FileExistsError):  # another process, a sweep say, removed it
                 self._known.clear()
                 if not left:
                     raise

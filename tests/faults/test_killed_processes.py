@@ -15,7 +15,7 @@ from tests.e2e.fleet import Fleet, fleet, stored
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.valkey import Valkey, valkey_server
 
-COUNT = 400
+COUNT = 800
 
 
 @pytest.fixture
@@ -61,12 +61,16 @@ def test_a_worker_killed_again_and_again_loses_nothing(
     hashes = delivered(maildrop)
     ours.add(dovecot, maildrop.name)
     ours.start("beat")
-    for pause in (0.0, 0.1, 0.3):
+    midway = 0
+    for pause in (0.0, 0.05, 0.1):
         worker = ours.start("worker")
         ours.wait(partial(worker.said, "message_committed"))
         time.sleep(pause)
         worker.kill()
-        assert maildrop.count(), "the worker was done before it was killed"
+        midway += maildrop.count() > 0
+        if not maildrop.count():
+            break  # a quick machine was done
+    assert midway, "the worker was done before it was ever killed"
     ours.start("worker")
     ours.wait(lambda: not maildrop.count())
     assert_all_arrived_once(ours, hashes)
