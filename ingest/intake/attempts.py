@@ -43,12 +43,11 @@ class Attempts:
         """These were not even started."""
         self._take_back(_named(messages))
 
-    def end_by(self, error: BaseException, suspect: Listed | None) -> None:
-        """The session failed: take back what is open, but for a suspect, if the cause is known."""
+    def end_by(self, error: BaseException, suspects: Sequence[Listed]) -> None:
+        """The session failed: take back what is open, but for suspects, if the cause is known."""
         if isinstance(error, IngestError):
-            kept = suspect.unique_id if suspect else None
             with suppress(IngestError):  # Redis may be the very cause; the counts stay then
-                self._take_back([name for name in self._open if name != kept])
+                self._take_back(list(self._open.difference(_named(suspects))))
 
     def _take_back(self, unique_ids: list[str]) -> None:
         if unique_ids:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import structlog
 
-from ingest.errors import RemoteProtocolError
+from ingest.errors import CommandRefused, RemoteProtocolError
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
@@ -104,7 +104,7 @@ class Session:
         self._deletes: dict[int, str | None] = {}  # message-number to unique-id
         self._evidence: set[int] = set()  # message-numbers of what is certainly stored
         self._unparsable: list[Listed] = []
-        self._cut: Listed | None = None  # a message that may have been cut on the way
+        self._cut: list[Listed] = []  # messages that may have been cut on the way
         self.report = SessionReport(mailbox=mailbox.id)
 
     def run(self) -> SessionReport:
@@ -130,7 +130,7 @@ class Session:
         except BaseException as error:
             self._maildrop.drop()
             metrics.deletes.labels("unconfirmed").inc(len(self._deletes))
-            self._attempts.end_by(error, suspect=self._cut)
+            self._attempts.end_by(error, suspects=[*self._cut, *self._unparsable])
             raise
         finally:
             self.report.seconds = time.monotonic() - self._started
@@ -184,7 +184,7 @@ class Session:
                     started >= limits.messages
                     or octets >= limits.octets
                     or time.monotonic() - self._started >= limits.seconds
-                    or self._cut is not None
+                    or bool(self._cut)
                     or self._stop.closing
                 )
                 if over:
@@ -228,6 +228,14 @@ class Session:
             listed = by_number[retrieval.number]
             yield listed, retrieval, not self._attempts.used_up(listed)
         for retrieval in self._maildrop.retrieve([listed.number for listed in self._unparsable]):
+            if retrieval.refusal is not None:
+                # It was retrieved and is stored nowhere: some servers hide what was retrieved in
+                # a session that ends with QUIT.
+                raise CommandRefused(
+                    f"mailbox {self._mailbox.id}: the server refuses to send message "
+                    f"{retrieval.number} a second time: {retrieval.refusal!r}",
+                    remedy="nothing to do: a later session stores it unparsed at once",
+                )
             yield by_number[retrieval.number], retrieval, False
 
     def _open_batch(self) -> Batch:
@@ -341,7 +349,7 @@ class Session:
     def _note_cut(self, listed: Listed) -> None:
         """Remember a message that may have been cut, unless it came so in earlier sessions too."""
         if not self._attempts.used_up(listed):
-            self._cut = listed
+            self._cut.append(listed)
 
     def _refuse_to_quit_after_a_cut(self) -> None:
         """A server or a path that cuts messages is not told to delete anything.
@@ -349,10 +357,11 @@ class Session:
         Raises:
             RemoteProtocolError: a message had far fewer octets than LIST announced.
         """
-        if self._cut is not None:
+        if self._cut:
+            first = self._cut[0]
             raise RemoteProtocolError(
-                f"mailbox {self._mailbox.id}: message {self._cut.number} came with far fewer "
-                f"octets than the {self._cut.octets} that LIST announced; it is stored, and "
-                "nothing was deleted",
+                f"mailbox {self._mailbox.id}: message {first.number} came with far fewer octets "
+                f"than the {first.octets} that LIST announced; it is stored, and nothing was "
+                "deleted",
                 remedy="the next session tries again; if it stays so, look at the message's record",
             )

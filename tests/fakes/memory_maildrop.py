@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ingest.errors import ConnectionFailed
 from ingest.intake.ports import Farewell
@@ -36,9 +37,11 @@ class MemoryServer:
     refuse_delete: bool = False
     ignore_deletes: bool = False  # QUIT answers +OK and deletes nothing
     refuse_retrieve: set[int] = field(default_factory=set)
+    refuse_again: bool = False  # a second RETR of the same message in a session
     cut_body: dict[int, int] = field(default_factory=dict)  # number: the connection ends there
     lose_quit_answer: bool = False
     chunk: int = 64 * 1024
+    window: int = 1  # how many RETR are under way at a time
 
     def put(self, octets: bytes, unique_id: str | None = "") -> Stored:
         """Deliver one message, by default with a unique-id of its own."""
@@ -65,6 +68,7 @@ class MemoryMaildrop:
         self._messages = list(server.messages)
         self._marked: dict[int, Stored] = {}
         self._refused: dict[int, str] = {}
+        self._retrieved: set[int] = set()
         self.dropped = False
 
     def listing(self) -> Sequence[Listed]:
@@ -86,9 +90,18 @@ class MemoryMaildrop:
             yield number, None if self._server.refuse_top else block + end
 
     def retrieve(self, numbers: Iterable[int]) -> Iterator[MemoryRetrieval]:
+        wanted = iter(numbers)
+        while asked := list(islice(wanted, self._server.window)):
+            yield from self._answers(asked)
+
+    def _answers(self, numbers: Iterable[int]) -> Iterator[MemoryRetrieval]:
         for number in numbers:
             self._server.step("retrieve")
-            yield MemoryRetrieval(self._server, number, self._messages[number - 1].octets)
+            retrieval = MemoryRetrieval(self._server, number, self._messages[number - 1].octets)
+            if self._server.refuse_again and number in self._retrieved:
+                retrieval.refusal = "once is enough"
+            self._retrieved.add(number)
+            yield retrieval
 
     def delete(self, number: int) -> None:
         self._server.step("delete")

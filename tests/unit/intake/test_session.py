@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ingest.errors import ConnectionFailed, RemoteProtocolError, SessionStopped
+from ingest.errors import CommandRefused, ConnectionFailed, RemoteProtocolError, SessionStopped
 from ingest.mime import splitter
 from tests.fakes.world import World
 
@@ -277,6 +277,38 @@ def test_a_message_that_breaks_the_parser_is_stored_unparsed_in_the_same_session
     assert {defect.name for record in world.records() for defect in record.defects} == {
         "not-parsed"
     }
+
+
+def test_no_session_ends_with_quit_that_retrieved_a_message_and_stored_it_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaks(_: object, __: memoryview) -> list[object]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(splitter.Splitter, "feed", breaks)
+    world = World()
+    world.deliver(ONE)
+    world.server.refuse_again = True
+    for _ in range(3):
+        with pytest.raises(CommandRefused, match="a second time"):
+            world.session()
+        assert world.server.journal[-1] == ("dropped", "")
+    assert world.session().deleted == 1
+    world.assert_all_is_published()
+
+
+def test_several_messages_that_stay_cut_are_all_given_up_at_once() -> None:
+    world = World()
+    for octets in (ONE, TWO):
+        world.deliver(octets)
+        world.server.messages[-1].listed_octets = 50_000
+    # Both are under way before the first one is seen to be cut.
+    world.server.window = 2
+    for _ in range(3):
+        with pytest.raises(RemoteProtocolError):
+            world.session()
+    assert world.session().deleted == 0
+    world.assert_nothing_is_lost()
 
 
 def test_a_message_that_killed_three_workers_is_stored_unparsed() -> None:
