@@ -68,10 +68,7 @@ class Batch:
         if not self.members:
             self._opened = time.monotonic()
         self.members.append(member)
-        record = member.record
-        self._octets += len(member.skeleton or b"") + sum(
-            len(event.json) for event in record.events
-        )
+        self._octets += len(member.skeleton or b"") + _weight(member.record)
 
     @property
     def full(self) -> bool:
@@ -104,3 +101,11 @@ class Batch:
             Commitment(member.record, member.listed.unique_id if member.memorable else None)
             for member in self.members
         ]
+
+
+def _weight(record: Record) -> int:
+    """About how many octets a record takes: its lists are what a hostile message makes long."""
+    envelope = record.envelope
+    recipients = len(envelope.to) + len(envelope.cc) + len(envelope.references)
+    lists = len(record.parts) + len(record.defects) + len(record.program) + recipients
+    return 512 * lists + sum(len(event.json) for event in record.events)

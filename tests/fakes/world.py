@@ -87,6 +87,7 @@ class World:
         self.delete = delete
         self.delivered: Counter[str] = Counter()
         self.batch_messages = limits.get("batch_messages", 2)
+        self.batch_octets = limits.get("batch_octets", 10**9)
         self.session_messages = limits.get("session_messages", 1000)
         self.part_threshold = limits.get("part_threshold", 1000)
         self.strict = bool(limits.get("strict", 0))
@@ -116,7 +117,7 @@ class World:
             committer=Inline(),
             settings=SessionSettings(
                 limits=SessionLimits(self.session_messages, 10**12, 3600),
-                batch_limits=BatchLimits(self.batch_messages, 10**9, 10**6),
+                batch_limits=BatchLimits(self.batch_messages, self.batch_octets, 10**6),
                 thresholds=Thresholds(self.part_threshold, 10**6),
                 deployment="test",
                 strict_evidence=self.strict,
