@@ -44,6 +44,8 @@ from ingest.pop3 import headers
 _MOST_SKELETON_OCTETS = 256 * 1024
 
 
+NOT_PARSED = "not-parsed"  # the defect of a message that is stored without looking into it
+
 _PREVIEW_CHARACTERS = 400
 _PREVIEW_OCTETS = 4096  # of the body; a text has markup and white space too
 
@@ -73,7 +75,7 @@ class Draft:
 
     def __init__(self, batch: Batch, thresholds: Thresholds, *, parse: bool = True) -> None:
         self.octets = 0
-        self.defects: list[Defect] = [] if parse else [Defect("not-parsed")]
+        self.defects: list[Defect] = [] if parse else [Defect(NOT_PARSED)]
         self._batch = batch
         self._thresholds = thresholds
         self._splitter = Splitter() if parse else None

@@ -135,7 +135,14 @@ def is_our_own(error: IngestError) -> bool:
 
 
 def after_success(
-    standing: Standing, pace: Pace, *, arrived: int, left: int, now: float, jitter: float
+    standing: Standing,
+    pace: Pace,
+    *,
+    arrived: int,
+    left: int,
+    at_least: float,
+    now: float,
+    jitter: float,
 ) -> Next:
     """When a mailbox is due after a session that ended well.
 
@@ -146,6 +153,7 @@ def after_success(
         pace: the bounds.
         arrived: messages retrieved.
         left: messages not started for the session's limits; they are fetched without a pause.
+        at_least: the server's LOGIN-DELAY; nothing makes us come back sooner.
         now: seconds since the epoch by Redis's clock.
         jitter: a random number from 0 to 1.
     """
@@ -153,7 +161,7 @@ def after_success(
     interval = pace.shortest if arrived else before * 1.5
     interval = min(max(interval, pace.shortest), pace.longest)
     due_in = 0.0 if left else interval * (0.9 + 0.2 * jitter)
-    return Next(due_in, Standing(interval=interval, polled_at=now))
+    return Next(max(due_in, at_least), Standing(interval=interval, polled_at=now))
 
 
 def after_failure(

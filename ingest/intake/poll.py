@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from ingest.errors import IngestError, MailboxPaused, RegistryError, StateError
+from ingest.errors import IngestError, MailboxPaused, RegistryError, SessionStopped, StateError
 from ingest.intake import policy
 from ingest.intake.ports import Mailboxes, Schedule, Stop
 from ingest.intake.pressure import BackPressure
@@ -128,6 +128,7 @@ class Poller:
             self._pacing.pace,
             arrived=report.retrieved,
             left=report.left,
+            at_least=report.login_delay,
             now=self._schedule.now(),
             jitter=random.random(),  # noqa: S311 - spreads load, hides nothing
         )
@@ -136,7 +137,7 @@ class Poller:
 
     def _note_failure(self, lease: Lease, standing: policy.Standing, error: Exception) -> None:
         known = error if isinstance(error, IngestError) else IngestError("a bug of mail-ingest")
-        metrics.sessions.labels("stopped" if policy.is_our_own(known) else "failed").inc()
+        metrics.sessions.labels("stopped" if isinstance(error, SessionStopped) else "failed").inc()
         metrics.count_error(error)
         self._pressure.note(error)
         if known is error:

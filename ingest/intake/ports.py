@@ -42,6 +42,10 @@ class Farewell(NamedTuple):
 class Maildrop(Protocol):
     """One signed-in session in the TRANSACTION state (RFC 1939 section 5)."""
 
+    @property
+    def login_delay(self) -> int:
+        """Seconds that the server wants between two sessions (RFC 2449 section 6.5); 0: any."""
+
     def listing(self) -> Sequence[Listed]:
         """STAT, LIST and UIDL, merged, in message-number order."""
 

@@ -27,6 +27,7 @@ class SessionReport(msgspec.Struct, kw_only=True):
     ignored_deletes: int = 0  # deleted before by +OK, and still there
     withheld: int = 0  # stored with fewer octets than announced, not deleted
     left: int = 0  # not started for the session's limits: poll again soon
+    login_delay: int = 0  # seconds that the server wants between two sessions
     seconds: float = 0.0
 
 

@@ -20,7 +20,7 @@ from ingest.errors import CommandRefused, RemoteProtocolError
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
-from ingest.intake.message import Draft, Thresholds, Unparsable
+from ingest.intake.message import NOT_PARSED, Draft, Thresholds, Unparsable
 from ingest.intake.ports import Farewell, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.report import SessionReport, Watch
 from ingest.model import Defect, DeleteRule, Lease, Listed, Mailbox, Record
@@ -105,7 +105,7 @@ class Session:
         self._evidence: set[int] = set()  # message-numbers of what is certainly stored
         self._unparsable: list[Listed] = []
         self._cut: list[Listed] = []  # messages that may have been cut on the way
-        self.report = SessionReport(mailbox=mailbox.id)
+        self.report = SessionReport(mailbox=mailbox.id, login_delay=maildrop.login_delay)
 
     def run(self) -> SessionReport:
         """Retrieve, commit, delete, quit, settle. In this order, or not at all.
@@ -166,6 +166,7 @@ class Session:
             if block is None or hashlib.sha256(block).hexdigest() != entry.header_sha256:
                 yield listed
                 continue
+            metrics.messages.labels("known").inc()
             self.report.ignored_deletes += entry.deleted
             self._evidence.add(number)
             self._delete(listed)
@@ -318,14 +319,16 @@ class Session:
             report.defects += len(record.defects)
             report.kept += memorable and not delete
             report.withheld += not memorable
-            self._note_message(record)
+            self._note_message(record, memorable=memorable)
         metrics.commits.inc()
-        metrics.messages.labels("stored").inc(len(batch.members))
         metrics.events.inc(events)
         if self._watch:
             self._watch.committed([member.record for member in batch.members])
 
-    def _note_message(self, record: Record) -> None:
+    def _note_message(self, record: Record, *, memorable: bool) -> None:
+        unparsed = any(defect.name == NOT_PARSED for defect in record.defects)
+        outcome = "quarantined" if unparsed else "stored" if memorable else "truncated"
+        metrics.messages.labels(outcome).inc()
         metrics.octets.inc(record.octets)
         metrics.parts.inc(sum(bool(part.key) for part in record.parts))
         if record.envelope.date:

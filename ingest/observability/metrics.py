@@ -63,14 +63,14 @@ sessions = _counter(
     "outcome",
     ("completed", "stopped", "failed"),
 )
-# stored: committed by this session. known: committed before, octets equal. quarantined: stored
-# raw after unexplained failures. skipped: could not be stored and stays on its server. refused:
-# the server would not give it. truncated: fewer octets than announced; stored, not deleted.
+# stored: committed by this session. quarantined: stored unparsed, for the parser or a worker broke
+# on it. truncated: stored with fewer octets than announced, and not deleted. known: stored before,
+# and seen again. refused: the server would not give it.
 messages = _counter(
     "messages_total",
     "Messages that a session dealt with.",
     "outcome",
-    ("stored", "known", "quarantined", "skipped", "refused", "truncated"),
+    ("stored", "quarantined", "truncated", "known", "refused"),
 )
 octets = _counter("octets_total", "Octets of messages retrieved, unstuffed.")
 parts = _counter("parts_total", "Parts extracted into objects of their own.")

@@ -63,6 +63,8 @@ class MemoryServer:
 class MemoryMaildrop:
     """See `ingest.intake.ports.Maildrop`."""
 
+    login_delay = 0
+
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self._messages = list(server.messages)

@@ -105,8 +105,12 @@ def test_only_a_message_far_shorter_than_listed_is_suspected(
     assert is_short(listed, octets) is short
 
 
-def success(standing: Standing, *, arrived: int = 0, left: int = 0) -> tuple[float, Standing]:
-    after = after_success(standing, PACE, arrived=arrived, left=left, now=NOW, jitter=0.5)
+def success(
+    standing: Standing, *, arrived: int = 0, left: int = 0, at_least: float = 0
+) -> tuple[float, Standing]:
+    after = after_success(
+        standing, PACE, arrived=arrived, left=left, at_least=at_least, now=NOW, jitter=0.5
+    )
     return after.due_in, after.standing
 
 
@@ -124,6 +128,10 @@ def test_silence_lengthens_the_interval_up_to_the_longest() -> None:
 
 def test_what_a_session_left_is_fetched_without_a_pause() -> None:
     assert success(Standing(), arrived=5, left=1)[0] == 0
+
+
+def test_nothing_comes_back_sooner_than_the_servers_login_delay() -> None:
+    assert success(Standing(), arrived=5, left=1, at_least=900)[0] == 900
 
 
 def test_success_forgets_earlier_failures() -> None:

@@ -322,3 +322,14 @@ def test_a_message_that_killed_three_workers_is_stored_unparsed() -> None:
     (record,) = world.records()
     assert [defect.name for defect in record.defects] == ["not-parsed"]
     world.assert_all_is_published()
+
+
+def test_records_with_long_lists_fill_a_batch_as_octets_do() -> None:
+    many = b"--B\r\n\r\nx\r\n" * 900
+    head = b"Content-Type: multipart/mixed; boundary=B\r\n\r\n"
+    world = World(batch_messages=1000, batch_octets=1_000_000)
+    for number in range(6):
+        world.deliver(b"Subject: %d\r\n" % number + head + many + b"--B--\r\n")
+    world.session()
+    assert len(world.store.commits()) > 1
+    world.assert_all_is_published()
