@@ -65,6 +65,15 @@ class Maildrop(Protocol):
     def delete(self, number: int) -> None:
         """Queue DELE: it goes out with the next command; QUIT collects the answers."""
 
+    def keep_alive(self) -> None:
+        """Let no autologout timer of the server run out (RFC 1939 section 3): NOOP.
+
+        Does nothing while messages that were asked for are still on their way.
+
+        Raises:
+            SessionError: the connection broke, went idle, or broke POP3, or we stop.
+        """
+
     def quit(self) -> Farewell:
         """Collect all answers, send QUIT, wait for +OK, close.
 

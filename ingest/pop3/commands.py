@@ -48,6 +48,7 @@ STLS = Command("STLS", b"STLS\r\n")
 STAT = Command("STAT", b"STAT\r\n")
 LIST = Command("LIST", b"LIST\r\n", Answer.LISTING)
 UIDL = Command("UIDL", b"UIDL\r\n", Answer.LISTING)
+NOOP = Command("NOOP", b"NOOP\r\n")  # RFC 1939 section 5
 QUIT = Command("QUIT", b"QUIT\r\n")
 
 

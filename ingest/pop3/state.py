@@ -45,6 +45,7 @@ TRANSITIONS: Mapping[State, Mapping[str, State]] = MappingProxyType(
             "TOP": State.TRANSACTION,
             "RETR": State.TRANSACTION,
             "DELE": State.TRANSACTION,
+            "NOOP": State.TRANSACTION,
             "QUIT": State.UPDATE,
         },
         State.UPDATE: {},

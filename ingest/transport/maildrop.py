@@ -127,6 +127,16 @@ class Pop3Maildrop:
         """Queue DELE."""
         self._deletes.append(number)
 
+    def keep_alive(self) -> None:
+        """NOOP, and its answer, whatever it says.
+
+        Not while messages are on their way: the answer would come behind them, where nobody
+        waits for it.
+        """
+        if not self._asked and not self._dialogue.connection.receiving:
+            self._finish_answers()
+            self._dialogue.ask(commands.NOOP)
+
     def quit(self) -> Farewell:
         """All DELE, then QUIT; closes the connection whatever comes.
 

@@ -114,6 +114,9 @@ class MemoryMaildrop:
         self._server.journal.append(("dele", hashlib.sha256(stored.octets).hexdigest()))
         self._marked[number] = stored
 
+    def keep_alive(self) -> None:
+        self._server.step("noop")
+
     def quit(self) -> Farewell:
         self._server.step("quit")
         if not self._server.ignore_deletes:

@@ -61,6 +61,7 @@ class Faults:
     challenges: int = 0  # how often AUTH asks for a response, though it came along
     stall: str = ""  # neither obey nor answer this command
     stall_at: int | None = None  # send so many octets of a session, then no more
+    autologout: float | None = None  # close after so many seconds without a command
     one_octet_at_a_time: bool = False
     trickle: str = ""  # answer this command (or `greeting`) with an octet every 10 ms
     unique_ids: Callable[[str, int], str] = lambda unique_id, _session: unique_id  # what UIDL says

@@ -64,11 +64,16 @@ class Session:
         self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
 
     def command(self) -> str:
+        self.connection.settimeout(self.faults.autologout)
         while b"\n" not in self.received:
-            octets = self.connection.recv(65536)
+            try:
+                octets = self.connection.recv(65536)
+            except TimeoutError:
+                raise _End("autologout") from None
             if not octets:
                 raise _End("by the client")
             self.received += octets
+        self.connection.settimeout(None)
         line, _, self.received = self.received.partition(b"\n")
         if "PIPELINING" not in (self.faults.capabilities or ()):
             self.received = b""  # like servers that flush their input before they answer

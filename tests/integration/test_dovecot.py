@@ -81,6 +81,24 @@ def test_without_quit_nothing_is_deleted(opened: Opened, maildrop: Maildrop) -> 
     assert len(opened().listing()) == 3
 
 
+@every_kind_of_tls
+def test_a_session_is_kept_alive_between_retrieving_and_deleting(
+    opened: Opened, maildrop: Maildrop, tls: Tls
+) -> None:
+    maildrop.deliver_many(message(number) for number in range(3))
+    session = opened(tls)
+    session.listing()
+    for retrieval in session.retrieve([1, 2, 3]):
+        session.keep_alive()
+        assert b"".join(map(bytes, retrieval)) == message(retrieval.number - 1)
+    session.delete(1)
+    session.keep_alive()
+    session.delete(2)
+    session.keep_alive()
+    assert session.quit() == Farewell(frozenset({1, 2}), {})
+    assert maildrop.messages() == [message(2)]
+
+
 def test_unique_ids_stay_from_session_to_session(opened: Opened, maildrop: Maildrop) -> None:
     maildrop.deliver_many(message(number) for number in range(3))
     first = opened().listing()

@@ -12,6 +12,7 @@ def test_lines_are_those_of_the_rfcs() -> None:
     assert commands.retr(7).line == b"RETR 7\r\n"
     assert commands.top(7).line == b"TOP 7 0\r\n"
     assert commands.dele(7).line == b"DELE 7\r\n"
+    assert commands.NOOP.line == b"NOOP\r\n"
 
 
 @pytest.mark.parametrize("octet", ["\r", "\n", "\0"])

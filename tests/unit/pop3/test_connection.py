@@ -63,6 +63,26 @@ def test_a_whole_session_rfc_1939_section_10(chunk: int) -> None:
 
 
 @every_chunking
+def test_noop_is_answered_by_a_status_and_changes_nothing_rfc_1939_section_5(chunk: int) -> None:
+    connection = play(
+        SIGNED_IN
+        + r"""
+        C: DELE 1
+        C: NOOP
+        C: STAT
+        S: +OK message 1 deleted
+        S: +OK
+        S: +OK 1 200
+        = DELE 1 +OK 'message 1 deleted'
+        = NOOP +OK ''
+        = STAT +OK '1 200'
+        """,
+        chunk,
+    )
+    assert connection.state is State.TRANSACTION
+
+
+@every_chunking
 def test_pipelined_replies_come_in_command_order(chunk: int) -> None:
     play(
         SIGNED_IN
@@ -344,9 +364,11 @@ def test_quit_before_signing_in_closes() -> None:
     [
         ("", commands.CAPA),
         ("S: +OK\n= greeting +OK ''", commands.STAT),
+        ("S: +OK\n= greeting +OK ''", commands.NOOP),
         (SIGNED_IN, commands.STLS),
         (SIGNED_IN, commands.user("u")),
         (SIGNED_IN + "C: QUIT", commands.STAT),
+        (SIGNED_IN + "C: QUIT", commands.NOOP),
         (SIGNED_IN + "C: QUIT\nS: +OK\n= QUIT +OK ''", commands.STAT),
         ("S: +OK\n= greeting +OK ''\nC: STLS", commands.CAPA),
         ("S: +OK\n= greeting +OK ''\nC: PASS p", commands.CAPA),

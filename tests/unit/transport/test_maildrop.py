@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -346,6 +347,76 @@ def test_a_lost_lease_ends_a_message(opened: OpenMaildrop) -> None:
             with pytest.raises(LeaseLost):
                 list(octets)
             break
+
+
+# Keeping alive
+
+
+@with_and_without_pipelining
+def test_a_session_that_is_kept_alive_outlives_the_autologout_timer(
+    opened: OpenMaildrop, capabilities: tuple[str, ...] | None
+) -> None:
+    faults = Faults(capabilities=capabilities, autologout=0.5)
+    with Pop3Server(messages(1), faults=faults) as server:
+        maildrop = opened(server)
+        read_all(maildrop, range(1, 2))
+        for _ in range(8):
+            time.sleep(0.1)
+            maildrop.keep_alive()
+        maildrop.delete(1)
+        assert maildrop.quit() == Farewell(frozenset({1}), {})
+        assert server.commands().count("NOOP") == 8
+
+
+def test_a_session_that_is_not_kept_alive_is_logged_out_and_deletes_nothing(
+    opened: OpenMaildrop,
+) -> None:
+    with Pop3Server(messages(1), faults=Faults(autologout=0.1)) as server:
+        maildrop = opened(server)
+        read_all(maildrop, range(1, 2))
+        maildrop.delete(1)
+        time.sleep(0.3)
+        with pytest.raises(ConnectionFailed):
+            maildrop.keep_alive()
+        with pytest.raises(ConnectionFailed):
+            maildrop.quit()
+    assert server.deleted == []
+
+
+def test_nothing_is_sent_while_messages_are_on_their_way(opened: OpenMaildrop) -> None:
+    with Pop3Server(messages(20, 3000)) as server:
+        maildrop = opened(server)
+        for retrieval in maildrop.retrieve(range(1, 21)):
+            maildrop.keep_alive()
+            octets = b""
+            for view in retrieval:
+                octets += view
+                maildrop.keep_alive()
+            assert octets == message(retrieval.number, 3000)
+        maildrop.keep_alive()
+        assert server.commands().count("NOOP") == 1
+
+
+def test_keeping_alive_takes_in_the_answers_to_deletes_that_went_along(
+    opened: OpenMaildrop,
+) -> None:
+    with Pop3Server(messages(3), faults=Faults(refuse={"DELE 2": "read-only"})) as server:
+        maildrop = opened(server)
+        for retrieval in maildrop.retrieve([1, 2, 3]):
+            list(retrieval)
+            maildrop.delete(retrieval.number)
+        assert maildrop._dialogue.connection.awaited > 0
+        maildrop.keep_alive()
+        assert maildrop._dialogue.connection.awaited == 0
+        assert maildrop.quit() == Farewell(frozenset({1, 3}), {2: "read-only"})
+
+
+def test_a_refused_noop_is_as_good_as_an_accepted_one(opened: OpenMaildrop) -> None:
+    with Pop3Server(messages(1), faults=Faults(refuse={"NOOP": "unknown command"})) as server:
+        maildrop = opened(server)
+        maildrop.keep_alive()
+        maildrop.delete(1)
+        assert maildrop.quit() == Farewell(frozenset({1}), {})
 
 
 # Deleting
