@@ -66,9 +66,10 @@ class Maildrop(Protocol):
         """Queue DELE: it goes out with the next command; QUIT collects the answers."""
 
     def keep_alive(self) -> None:
-        """Let no autologout timer of the server run out (RFC 1939 section 3): NOOP.
+        """Let no autologout timer of the server run out (RFC 1939 section 3): NOOP, when due.
 
-        Does nothing while messages that were asked for are still on their way.
+        To be called every second or so where nothing else is sent. Does nothing while messages
+        that were asked for are still on their way.
 
         Raises:
             SessionError: the connection broke, went idle, or broke POP3, or we stop.

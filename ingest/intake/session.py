@@ -10,13 +10,13 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import structlog
 
-from ingest.errors import CommandRefused, RemoteProtocolError
+from ingest.errors import CommandRefused, RemoteProtocolError, SessionError
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 # Batches being written while the next is retrieved.
 _MOST_IN_FLIGHT = 4
+
+# Between two looks at a session whose server waits for us while the store takes its time.
+_LOOK_SECONDS = 1.0
 
 # Attempts counted in one call of the ledger, before these messages are retrieved.
 _COUNTED_AT_ONCE = 256
@@ -116,7 +119,7 @@ class Session:
         """
         try:
             for batch, writing in self._batches():
-                writing.result()  # the commit point: records and parts are durable
+                self._wait(writing)  # the commit point: records and parts are durable
                 events = self._ledger.commit(self._lease, batch.commitments())
                 self._note_committed(batch, events)
                 for member in batch.members:
@@ -136,6 +139,22 @@ class Session:
             self.report.seconds = time.monotonic() - self._started
         self._note_deleted(farewell)
         return self.report
+
+    def _wait(self, writing: Future[None]) -> None:
+        """Until the batch is durable; the session is kept alive meanwhile, if that goes.
+
+        If not, QUIT will find out: what is stored must become ours first.
+
+        Raises:
+            IngestError: it could not be written.
+        """
+        while not wait([writing], _LOOK_SECONDS).done:
+            try:
+                self._maildrop.keep_alive()
+            except SessionError as error:
+                log.warning("keep_alive_failed", code=error.code, reason=str(error))
+                break
+        writing.result()
 
     # What to retrieve
 

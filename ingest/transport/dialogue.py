@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -34,6 +35,7 @@ class Dialogue:
         self.wire: Final = wire
         self.peer: Final = peer
         self.connection: Final = Connection()
+        self.spoke_at = time.monotonic()  # when we last sent something
         self._private = re.compile(
             "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in private if word) or r"(?!)",
             re.IGNORECASE,
@@ -43,6 +45,7 @@ class Dialogue:
     def send(self, *commands: Command) -> None:
         """Send commands, together; their answers come as events, in order."""
         self.wire.send(b"".join([self.connection.send(command) for command in commands]))
+        self.spoke_at = time.monotonic()
 
     def next(self) -> Event:
         """The next event.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -26,6 +27,9 @@ from ingest.transport.dialogue import Dialogue
 WINDOW_COMMANDS = 256
 # Octets that were asked for beyond the message that is coming in.
 WINDOW_OCTETS = 4 * 1024 * 1024
+# Silence after which a server is told that we are still there. RFC 1939 section 3 gives us ten
+# minutes before it may log us out; some servers give one.
+KEEP_ALIVE_SECONDS = 30.0
 
 
 class Pop3Retrieval:
@@ -128,12 +132,14 @@ class Pop3Maildrop:
         self._deletes.append(number)
 
     def keep_alive(self) -> None:
-        """NOOP, and its answer, whatever it says.
+        """NOOP if nothing was sent for `KEEP_ALIVE_SECONDS`, and its answer, whatever it says.
 
         Not while messages are on their way: the answer would come behind them, where nobody
         waits for it.
         """
-        if not self._asked and not self._dialogue.connection.receiving:
+        under_way = self._asked or self._dialogue.connection.receiving
+        silent = time.monotonic() - self._dialogue.spoke_at
+        if not under_way and silent >= KEEP_ALIVE_SECONDS:
             self._finish_answers()
             self._dialogue.ask(commands.NOOP)
 

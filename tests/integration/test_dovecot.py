@@ -9,6 +9,7 @@ import pytest
 from ingest.errors import SignInRefused, TlsFailed
 from ingest.intake.ports import Farewell
 from ingest.model import Mailbox, Tls
+from ingest.transport import maildrop as transport
 from ingest.transport.deadlines import Deadlines
 from ingest.transport.maildrop import Pop3Maildrop
 from ingest.transport.sign_in import open_maildrop
@@ -83,8 +84,9 @@ def test_without_quit_nothing_is_deleted(opened: Opened, maildrop: Maildrop) -> 
 
 @every_kind_of_tls
 def test_a_session_is_kept_alive_between_retrieving_and_deleting(
-    opened: Opened, maildrop: Maildrop, tls: Tls
+    opened: Opened, maildrop: Maildrop, tls: Tls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transport, "KEEP_ALIVE_SECONDS", 0)
     maildrop.deliver_many(message(number) for number in range(3))
     session = opened(tls)
     session.listing()

@@ -352,6 +352,13 @@ def test_a_lost_lease_ends_a_message(opened: OpenMaildrop) -> None:
 # Keeping alive
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is kept alive at every call."""
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("impatient")
 @with_and_without_pipelining
 def test_a_session_that_is_kept_alive_outlives_the_autologout_timer(
     opened: OpenMaildrop, capabilities: tuple[str, ...] | None
@@ -368,6 +375,7 @@ def test_a_session_that_is_kept_alive_outlives_the_autologout_timer(
         assert server.commands().count("NOOP") == 8
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_session_that_is_not_kept_alive_is_logged_out_and_deletes_nothing(
     opened: OpenMaildrop,
 ) -> None:
@@ -383,6 +391,7 @@ def test_a_session_that_is_not_kept_alive_is_logged_out_and_deletes_nothing(
     assert server.deleted == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_nothing_is_sent_while_messages_are_on_their_way(opened: OpenMaildrop) -> None:
     with Pop3Server(messages(20, 3000)) as server:
         maildrop = opened(server)
@@ -397,6 +406,7 @@ def test_nothing_is_sent_while_messages_are_on_their_way(opened: OpenMaildrop) -
         assert server.commands().count("NOOP") == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_keeping_alive_takes_in_the_answers_to_deletes_that_went_along(
     opened: OpenMaildrop,
 ) -> None:
@@ -411,12 +421,29 @@ def test_keeping_alive_takes_in_the_answers_to_deletes_that_went_along(
         assert maildrop.quit() == Farewell(frozenset({1, 3}), {2: "read-only"})
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_refused_noop_is_as_good_as_an_accepted_one(opened: OpenMaildrop) -> None:
     with Pop3Server(messages(1), faults=Faults(refuse={"NOOP": "unknown command"})) as server:
         maildrop = opened(server)
         maildrop.keep_alive()
         maildrop.delete(1)
         assert maildrop.quit() == Farewell(frozenset({1}), {})
+
+
+def test_a_session_is_kept_alive_only_after_a_silence(
+    opened: OpenMaildrop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.2)
+    with Pop3Server(messages(1)) as server:
+        maildrop = opened(server)
+        for _ in range(3):
+            maildrop.listing()
+            maildrop.keep_alive()
+        assert "NOOP" not in server.commands()
+        for _ in range(10):
+            time.sleep(0.05)
+            maildrop.keep_alive()
+        assert 1 <= server.commands().count("NOOP") <= 2
 
 
 # Deleting
