@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,12 +22,32 @@ def opened(settings: Settings | None = None) -> Iterator[Application]:
         SettingsError: a setting is wrong.
         StateError: Redis can't be reached.
     """
-    from ingest.bootstrap import open_application
-    from ingest.observability.logging import configure
-
     settings = settings or from_environment()
-    # A command says itself what happened; its log is for whoever debugs it.
-    level = "debug" if settings.log_level == "debug" else "critical"
-    configure(settings.log_format, level)
-    with open_application(settings) as application:
-        yield application
+    with _valkey(settings):
+        from ingest.bootstrap import open_application
+        from ingest.observability.logging import configure
+
+        # A command says itself what happened; its log is for whoever debugs it.
+        level = "debug" if settings.log_level == "debug" else "critical"
+        configure(settings.log_format, level)
+        with open_application(settings) as application:
+            yield application
+
+
+@contextmanager
+def _valkey(settings: Settings) -> Iterator[None]:
+    """The embedded Valkey, where it is used: it comes up while the rest is imported."""
+    if not settings.embedded:
+        yield
+        return
+    from ingest.state.embedded import EmbeddedValkey
+
+    valkey = EmbeddedValkey(settings.valkey_directory)
+    try:
+        with ThreadPoolExecutor(1) as aside:
+            starting = aside.submit(valkey.start)
+            importlib.import_module("ingest.bootstrap")
+        starting.result()
+        yield
+    finally:
+        valkey.stop()
