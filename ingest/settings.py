@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extract_text_from: NotNegative = 1024 * 1024  # the same for text bodies
     buffer_octets: Positive = 64 * 1024 * 1024  # all upload buffers of a process together
 
-    batch_messages: Positive = 500
+    batch_messages: Positive = 250
     batch_octets: Positive = 4 * 1024 * 1024  # of skeletons and records kept in memory
     batch_milliseconds: Positive = 5000
     strict_evidence: bool = False  # retrieve again what an earlier session stored, before DELE

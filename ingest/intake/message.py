@@ -157,8 +157,8 @@ class Draft:
         The objects are durable when the batch is. Returns the record and its skeleton, None where
         that is an object of its own.
         """
-        skeleton, octets = self._skeleton.commit()
         sha256 = self._sha256.hexdigest()
+        skeleton, octets = self._skeleton.commit(self.octets, sha256)
         header = self._header.octets()
         record = Record(
             id=record_id(mailbox.id, sha256),
@@ -300,8 +300,8 @@ class _SkeletonWriter:
         self._batch = batch
         self._writers = writers
         self._octets = bytearray()
-        self._sha256 = hashlib.sha256()
         self._size = 0
+        self._sha256 = hashlib.sha256()  # of what the writer was given
         self._writer: PartWriter | None = None
 
     def write(self, octets: Octets) -> None:
@@ -310,21 +310,27 @@ class _SkeletonWriter:
         Raises:
             StoreError: the object could not be written.
         """
-        self._sha256.update(octets)
         self._size += len(octets)
         if self._writer is not None:
+            self._sha256.update(octets)
             self._writer.write(octets)
             return
         self._octets += octets
         if len(self._octets) > _MOST_SKELETON_OCTETS:
+            self._sha256.update(self._octets)
             self._writer = self._writers.enter_context(self._batch.create_part())
             self._writer.write(self._octets)
             self._octets = bytearray()
 
-    def commit(self) -> tuple[Skeleton, bytes | None]:
-        """Where the skeleton is, and its octets if they belong into the commit object."""
-        sha256 = self._sha256.hexdigest()
+    def commit(self, message_octets: int, message_sha256: str) -> tuple[Skeleton, bytes | None]:
+        """Where the skeleton is, and its octets if they belong into the commit object.
+
+        The skeleton of a message without extracted parts is the message: its hash is known.
+        """
         if self._writer is None:
-            return Skeleton(self._size, sha256), bytes(self._octets)
+            octets = bytes(self._octets)
+            whole = self._size == message_octets
+            sha256 = message_sha256 if whole else hashlib.sha256(octets).hexdigest()
+            return Skeleton(self._size, sha256), octets
         self._batch.await_part(self._writer.commit())
-        return Skeleton(self._size, sha256, self._writer.key), None
+        return Skeleton(self._size, self._sha256.hexdigest(), self._writer.key), None

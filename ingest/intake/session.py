@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from datetime import UTC, datetime
@@ -329,27 +329,29 @@ class Session:
     def _note_committed(self, batch: Batch, events: int) -> None:
         """The batch is ours: evidence for its DELEs, figures, log lines."""
         report = self.report
-        report.committed += len(batch.members)
+        records = [member.record for member in batch.members]
+        parts = sum(bool(part.key) for record in records for part in record.parts)
+        for member in batch.members:
+            self._evidence.add(member.listed.number)
+            self._attempts.committed(member.listed)
+            report.kept += member.memorable and not member.delete
+            report.withheld += not member.memorable
+        report.committed += len(records)
         report.events += events
-        for listed, record, _, delete, memorable in batch.members:
-            self._evidence.add(listed.number)
-            self._attempts.committed(listed)
-            report.parts += sum(bool(part.key) for part in record.parts)
-            report.defects += len(record.defects)
-            report.kept += memorable and not delete
-            report.withheld += not memorable
-            self._note_message(record, memorable=memorable)
+        report.parts += parts
+        report.defects += sum(len(record.defects) for record in records)
         metrics.commits.inc()
         metrics.events.inc(events)
+        metrics.parts.inc(parts)
+        metrics.octets.inc(sum(record.octets for record in records))
+        for outcome, count in Counter(map(_outcome, batch.members)).items():
+            metrics.messages.labels(outcome).inc(count)
+        for record in records:
+            self._note_message(record)
         if self._watch:
-            self._watch.committed([member.record for member in batch.members])
+            self._watch.committed(records)
 
-    def _note_message(self, record: Record, *, memorable: bool) -> None:
-        unparsed = any(defect.name == NOT_PARSED for defect in record.defects)
-        outcome = "quarantined" if unparsed else "stored" if memorable else "truncated"
-        metrics.messages.labels(outcome).inc()
-        metrics.octets.inc(record.octets)
-        metrics.parts.inc(sum(bool(part.key) for part in record.parts))
+    def _note_message(self, record: Record) -> None:
         if record.envelope.date:
             age = record.retrieved_at - datetime.fromisoformat(record.envelope.date)
             metrics.mail_age.observe(max(0.0, age.total_seconds()))
@@ -387,3 +389,10 @@ class Session:
                 "deleted",
                 remedy="the next session tries again; if it stays so, look at the message's record",
             )
+
+
+def _outcome(member: Member) -> str:
+    """What `metrics.messages` calls it."""
+    if any(defect.name == NOT_PARSED for defect in member.record.defects):
+        return "quarantined"
+    return "stored" if member.memorable else "truncated"

@@ -58,7 +58,10 @@ def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters: white space collapsed, no control characters."""
     if not text:
         return ""
-    text = " ".join(text[: limit * 4].split())
-    if not text.isprintable():
-        text = _UNSTORABLE.sub("", text)
-    return text[:limit]
+    for considered in (limit + limit // 4, limit * 4):  # most texts have few blanks to lose
+        line = " ".join(text[:considered].split())
+        if not line.isprintable():
+            line = _UNSTORABLE.sub("", line)
+        if len(line) >= limit or len(text) <= considered:
+            break
+    return line[:limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from ulid import ULID
 
@@ -17,6 +18,8 @@ class StoreLog:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        # A batch has many records.
+        self._commit_uri = lru_cache(maxsize=64)(lambda batch: store.uri(keys.commit(batch)))
 
     def begin(self) -> str:
         return str(ULID.from_datetime(self._store.now()))
@@ -31,7 +34,7 @@ class StoreLog:
         return self._store.uri(key)
 
     def record_uri(self, batch: str, index: int) -> str:
-        return f"{self._store.uri(keys.commit(batch))}#{index}/record.json"
+        return f"{self._commit_uri(batch)}#{index}/record.json"
 
     def committed(self, since: datetime | None = None) -> Iterator[str]:
         """The ids of all batches with a commit object, begun in the hour of `since` or later."""
