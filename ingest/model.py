@@ -115,6 +115,10 @@ class Defect(msgspec.Struct, frozen=True):
     note: str = ""  # numbers and names of fields, never content
 
 
+# The defect of a message that came with far fewer octets than LIST announced: it may have been cut.
+SHORTER_THAN_LISTED = "shorter-than-listed"
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One leaf of the MIME tree (RFC 2045 "entity"), extracted or not."""
 
@@ -195,6 +199,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     defects: tuple[Defect, ...] = ()
     events: tuple[StoredEvent, ...] = ()
+
+    @property
+    def memorable_id(self) -> str | None:
+        """The unique-id that the ledger may know the message by; None: none.
+
+        A message that may have been cut has none: the whole one, which the server still has, has
+        the same unique-id, LIST size and header block, and would be deleted unseen.
+        """
+        cut = any(defect.name == SHORTER_THAN_LISTED for defect in self.defects)
+        return None if cut else self.unique_id
 
 
 def record_id(mailbox: str, sha256: str) -> str:

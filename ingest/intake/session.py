@@ -23,7 +23,7 @@ from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
 from ingest.intake.message import NOT_PARSED, Draft, Thresholds, Unparsable
 from ingest.intake.ports import Farewell, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.report import SessionReport, Watch
-from ingest.model import Defect, DeleteRule, Lease, Listed, Mailbox, Record
+from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox, Record
 from ingest.observability import metrics
 
 log = structlog.get_logger(__name__)
@@ -290,7 +290,7 @@ class Session:
         self.report.octets += draft.octets
         short = policy.is_short(listed.octets, draft.octets)
         if short:
-            draft.defects.append(Defect("shorter-than-listed", note=f"listed {listed.octets}"))
+            draft.defects.append(Defect(SHORTER_THAN_LISTED, note=f"listed {listed.octets}"))
             self._note_cut(listed)
         delete, already = not short, False
         if short or self._rule.mode != "committed":

@@ -123,7 +123,7 @@ class RedisLedger:
             own = [record for record in records if record.mailbox == mailbox]
             arguments: list[Argument] = [batch, int(own[0].retrieved_at.timestamp()), BATCHES_KEPT]
             for record in own:
-                arguments += _flat(record, record.unique_id)
+                arguments += _flat(record, record.memorable_id)
             keys = self._keys(mailbox, ["entries", "records", "attempts"])
             shared = [self._redis.key("batches"), self._redis.key("outbox")]
             nobody = self._redis.key("holders", "")

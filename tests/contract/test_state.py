@@ -11,7 +11,7 @@ from redis import Redis
 
 from ingest.errors import LeaseLost, StateUnavailable
 from ingest.intake import ports
-from ingest.model import Lease
+from ingest.model import SHORTER_THAN_LISTED, Defect, Lease
 from ingest.state.commands import Commands
 from ingest.state.ledger import RedisLedger
 from ingest.state.schedule import Schedule
@@ -470,6 +470,15 @@ def test_reading_back_restores_entries_records_and_events_once(world: World) -> 
     assert entry.record_id == one.id
     assert entry.committed_at == one.retrieved_at.timestamp()
     assert [event[0] for event in world.outbox()] == [one.events[0].id, two.events[0].id]
+
+
+def test_a_message_that_may_have_been_cut_is_read_back_but_known_by_no_unique_id(
+    world: World,
+) -> None:
+    cut = msgspec.structs.replace(record("cut"), defects=(Defect(SHORTER_THAN_LISTED),))
+    assert world.ledger.restore(BATCH, [cut]) == 1
+    assert world.ledger.known("mb-a", ["u1"]) == {}
+    assert list(world.ledger.committed("mb-a", [cut.id])) == [cut.id]
 
 
 def test_reading_back_leaves_an_entry_that_is_newer(world: World, lease: Lease) -> None:

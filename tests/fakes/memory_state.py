@@ -287,7 +287,7 @@ class MemoryLedger:
         put = 0
         for record in records:
             time = int(record.retrieved_at.timestamp())
-            put += self._take_in(record.mailbox, record, record.unique_id, time, restoring=True)
+            put += self._take_in(record.mailbox, record, record.memorable_id, time, restoring=True)
         self._state.kept.batches.add(batch)
         return put
 

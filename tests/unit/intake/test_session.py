@@ -151,6 +151,23 @@ def test_a_message_far_shorter_than_listed_is_stored_and_nothing_is_deleted() ->
     ]
 
 
+def test_a_message_that_was_cut_is_not_taken_for_the_whole_one_after_a_read_back() -> None:
+    world = World()
+    world.deliver(LONG)
+    [stored] = world.server.messages
+    stored.octets, stored.listed_octets = LONG[:10_000], len(LONG)
+    with pytest.raises(RemoteProtocolError):
+        world.session()
+    stored.octets = LONG
+    world.state.lose_everything()
+    world.state.kept.epoch = True
+    [cut] = world.records()
+    world.ledger.restore(cut.batch, [cut])
+    world.session()
+    world.assert_nothing_is_lost()
+    assert sha256(LONG) in world.rebuilt()
+
+
 def test_a_message_that_stays_shorter_than_listed_does_not_hold_up_the_others() -> None:
     world = World()
     world.deliver(ONE)
