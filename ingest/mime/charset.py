@@ -58,10 +58,13 @@ def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters: white space collapsed, no control characters."""
     if not text:
         return ""
-    for considered in (limit + limit // 4, limit * 4):  # most texts have few blanks to lose
-        line = " ".join(text[:considered].split())
-        if not line.isprintable():
-            line = _UNSTORABLE.sub("", line)
-        if len(line) >= limit or len(text) <= considered:
-            break
+    usual = limit + limit // 4  # most texts have few blanks to lose
+    line = _one_line(text[:usual])
+    if len(line) < limit and len(text) > usual:
+        line = _one_line(text[: limit * 4])
     return line[:limit]
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if line.isprintable() else _UNSTORABLE.sub("", line)
