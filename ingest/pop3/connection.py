@@ -163,7 +163,12 @@ class Connection:
             raise ConnectionFailed("the server closed the connection")
 
     def _replies(self) -> _Parser:
-        status = read_status((yield from self._status_line()))
+        line = yield from self._status_line()
+        try:
+            status = read_status(line)
+        except RemoteProtocolError:
+            # Only here may it be quoted: whatever comes later may be an echo of a password.
+            raise RemoteProtocolError(f"the greeting begins with {line[:16]!r}") from None
         if status.indicator == "+":
             raise RemoteProtocolError("the greeting is a continuation")
         self.state = State.AUTHORIZATION

@@ -35,7 +35,7 @@ def read_status(line: bytes) -> Status:
     """
     found = _STATUS.fullmatch(line)
     if found is None:
-        raise RemoteProtocolError(f"a status line begins with {line[:16]!r}")
+        raise RemoteProtocolError("a status line begins neither with +OK nor with -ERR")
     indicator = found[1].decode()
     text = (found[2] or b"").decode(errors="replace")
     if text.startswith("[") and (coded := _CODE.fullmatch(text)):

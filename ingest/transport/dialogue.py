@@ -28,18 +28,18 @@ class Dialogue:
     Args:
         wire: connected.
         peer: names mailbox and server in errors.
-        private: what must not be repeated when the server's words are quoted.
+        username: hidden where the server's words are quoted and it stands as a word.
+        secrets: hidden wherever they stand, together with what goes on as base64 does.
     """
 
-    def __init__(self, wire: Wire, peer: str, private: tuple[str, ...]) -> None:
+    def __init__(self, wire: Wire, peer: str, username: str, secrets: tuple[str, ...]) -> None:
         self.wire: Final = wire
         self.peer: Final = peer
         self.connection: Final = Connection()
         self.spoke_at = time.monotonic()  # when we last sent something
-        self._private = re.compile(
-            "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in private if word) or r"(?!)",
-            re.IGNORECASE,
-        )
+        hidden = [rf"{re.escape(secret)}[\w+/=]*" for secret in secrets if secret]
+        hidden += [rf"(?<!\w){re.escape(username)}(?!\w)"] if username else []
+        self._private = re.compile("|".join(hidden) or r"(?!)", re.IGNORECASE)
         self._events = self._received()
 
     def send(self, *commands: Command) -> None:

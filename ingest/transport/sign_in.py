@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,10 @@ from ingest.transport.maildrop import Pop3Maildrop
 from ingest.transport.refusals import refused
 
 log = structlog.get_logger(__name__)
+
+# Characters by which the response of AUTH PLAIN is known where a server cuts off its echo. They
+# are base64 of the user name's beginning, which nothing else is.
+_RESPONSE_BEGINNING = 12
 
 # -ERR texts that refuse the mechanism, not the password.
 _NO_MECHANISM = re.compile(
@@ -51,7 +56,9 @@ def open_maildrop(
     try:
         if mailbox.tls == "implicit":
             wire.start_tls(tls.client_context(mailbox.ca_file), mailbox.host)
-        dialogue = Dialogue(wire, peer, (mailbox.username, password))
+        response = base64.b64encode(commands.sasl_plain(mailbox.username, password)).decode()
+        secrets = (password, response[:_RESPONSE_BEGINNING])
+        dialogue = Dialogue(wire, peer, mailbox.username, secrets)
         _await_greeting(dialogue)
         capabilities = _capabilities(dialogue)
         if mailbox.tls == "starttls":

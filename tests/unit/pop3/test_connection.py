@@ -14,6 +14,8 @@ def octets_of(events: Iterable[Event]) -> bytes:
     return b"".join(event.octets for event in events if isinstance(event, BodyOctets))
 
 
+NO_STATUS = "a status line begins neither with +OK nor with -ERR"
+
 every_chunking = pytest.mark.parametrize("chunk", CHUNKS)
 
 
@@ -263,13 +265,13 @@ def test_tls_leads_back_to_authorization() -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("S: OK", "a status line begins with b'OK'"),
-        ("S: +ok", "a status line begins with b'+ok'"),
-        ("S: +OKAY", "a status line begins with b'+OKAY'"),
-        ("S: -ERR: no", "a status line begins with b'-ERR: no'"),
-        ("S: * OK IMAP", "a status line begins with b'* OK IMAP'"),
-        (r"S| \r\n", "a status line begins with b''"),
-        (r"S| +\r\n", "a status line begins with b'+'"),
+        ("S: OK", NO_STATUS),
+        ("S: +ok", NO_STATUS),
+        ("S: +OKAY", NO_STATUS),
+        ("S: -ERR: no", NO_STATUS),
+        ("S: * OK IMAP", NO_STATUS),
+        (r"S| \r\n", NO_STATUS),
+        (r"S| +\r\n", NO_STATUS),
         (r"S| + \r\n", "STAT is answered by a continuation"),
         (r"S| +OK\n", "a status line ends in LF without CR"),
         ("S: +OK " + "x" * 4096, "a status line is over 4096 octets"),
@@ -302,6 +304,10 @@ def test_a_reply_to_no_command_is_an_error(chunk: int) -> None:
 
 def test_a_refusing_greeting_is_an_event() -> None:
     play("S: -ERR [SYS/TEMP] too many of you\n= greeting -ERR [SYS/TEMP] 'too many of you'")
+
+
+def test_a_greeting_of_another_protocol_is_quoted() -> None:
+    play("S: * OK IMAP4rev1 ready\n! the greeting begins with b'* OK IMAP4rev1 r'")
 
 
 def test_a_greeting_is_no_continuation() -> None:

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -8,7 +10,7 @@ from ingest.errors import (
     RemoteProtocolError,
     SignInRefused,
 )
-from tests.fakes.pop3_server import CAPABILITIES, USERNAME, Faults, Pop3Server
+from tests.fakes.pop3_server import CAPABILITIES, PASSWORD, USERNAME, Faults, Pop3Server
 from tests.unit.transport.conftest import OpenMaildrop
 
 NO_SASL = tuple(name for name in CAPABILITIES if not name.startswith("SASL"))
@@ -81,6 +83,40 @@ def test_a_refusal_names_mailbox_and_host_but_nobody(opened: OpenMaildrop) -> No
         assert message.startswith(f"mailbox m1 at 127.0.0.1:{server.port}: ")
     assert refused.value.remedy
     assert "wrong password for <private>" in message
+
+
+PLAIN = base64.b64encode(f"\0{USERNAME}\0{PASSWORD}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("echo", "quoted"),
+    [
+        (f"bad: AUTH PLAIN {PLAIN}", "bad: AUTH PLAIN <private>"),
+        (f"bad: 'AUTH PLAIN {PLAIN[:20]}...'", "bad: 'AUTH PLAIN <private>...'"),
+        (f"bad: pass{PASSWORD}.", "bad: pass<private>."),
+        (f"bad: {PASSWORD.upper()}123", "bad: <private>"),
+        (f"{USERNAME} and sub{USERNAME}", "<private> and <address>"),
+    ],
+)
+def test_a_server_that_echoes_what_it_got_is_not_quoted(
+    opened: OpenMaildrop, echo: str, quoted: str
+) -> None:
+    with (
+        Pop3Server(faults=Faults(refuse={"AUTH": echo})) as server,
+        pytest.raises(SignInRefused) as refused,
+    ):
+        opened(server)
+    assert f"says {quoted!r}" in str(refused.value)
+
+
+@pytest.mark.parametrize("echo", [f"{PLAIN}\r\n", f"{PASSWORD}\r\n"])
+def test_an_echo_instead_of_a_status_is_not_quoted(opened: OpenMaildrop, echo: str) -> None:
+    with (
+        Pop3Server(faults=Faults(say={"AUTH": echo.encode()})) as server,
+        pytest.raises(RemoteProtocolError) as broken,
+    ):
+        opened(server)
+    assert str(broken.value).endswith(": a status line begins neither with +OK nor with -ERR")
 
 
 @pytest.mark.parametrize("command", ["AUTH", "USER", "PASS"])
