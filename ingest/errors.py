@@ -18,6 +18,7 @@
     ├── StoreError               the object store
     │   ├── StoreUnavailable     unreachable, slow, answering 5xx: try again later
     │   ├── StoreRefused         wrong credentials, rights, bucket: a person must act
+    │   │   └── StoreChanged     it is not the store that Redis knows the contents of
     │   ├── StoreFull            no space left
     │   ├── ObjectMissing        a key that should be there is not
     │   └── ProofFailed          what is stored would not give the original back
@@ -157,6 +158,12 @@ class StoreRefused(StoreError):
     """The object store refuses us: credentials, rights, bucket or address are wrong."""
 
     code = "store_refused"
+
+
+class StoreChanged(StoreRefused):
+    """The object store is another one than Redis is the index of, or it was emptied."""
+
+    code = "store_changed"
 
 
 class StoreFull(StoreError):

@@ -4,6 +4,7 @@ The checkpoint object in the store says which Redis wrote it: its epoch, a rando
 got when its index was whole, and how many checkpoints it had counted. A Redis without epoch is
 empty; one with another epoch is another one; one that counts less than the checkpoint says was
 rolled back. A restart alone changes only the run id, which is therefore kept for people to read.
+A store without checkpoint, where Redis has counted some, is another store, or lost its objects.
 What a Redis lost since its last checkpoint, a second say, is found by comparing batches
 (see readback).
 """
@@ -16,7 +17,7 @@ from typing import Final
 import msgspec
 from redis import Redis
 
-from ingest.errors import ObjectMissing
+from ingest.errors import ObjectMissing, StoreChanged
 from ingest.intake.ports import ObjectStore
 from ingest.state.commands import PREFIX, Commands
 from ingest.state.outbox import oldest_event
@@ -85,11 +86,25 @@ class Checkpoints:
         """Whether Redis is empty, another one, or was rolled back, so that it must be read back.
 
         Also true of a new installation, whose read-back finds nothing and is done at once.
+
+        Raises:
+            StoreChanged: the store is another one, or was emptied: what Redis says of it, and
+                what may be deleted because of that, is wrong.
         """
-        epoch = self.epoch()
-        if epoch is None:
-            return True
+        # Asked for before the checkpoint, which is written before they are.
+        epoch, counted = self.epoch(), self.count()
         checkpoint = self.read()
         if checkpoint is None:
-            return False
+            if epoch is None and not counted:
+                return True
+            raise StoreChanged(
+                "this Redis has been used with an object store, and there is no checkpoint.json in "
+                "this one",
+                remedy="correct INGEST_STORE, or restore what was in it; to begin anew with an "
+                "empty store, use an empty Redis",
+            )
         return checkpoint.epoch != epoch or self.count() < checkpoint.count
+
+    def withdraw(self) -> None:
+        """Take its epoch from Redis: nothing can be claimed until it was read back."""
+        self.commands.run("DEL", self.commands.key("epoch"))

@@ -75,6 +75,7 @@ class ReadBack:
 
         Raises:
             StateUnavailable: the lock was lost; whoever has it now does the same again.
+            StoreChanged: the store is not the one that Redis knows.
             StateError, StoreError: it is not done, and the next call begins again.
         """
         if not self._checkpoints.lost():
@@ -106,7 +107,7 @@ class ReadBack:
         checkpoint = self._checkpoints.read()
         since = checkpoint.before if checkpoint else None
         # A rolled-back Redis has an epoch: without it, nothing can be claimed from here on.
-        self._redis.run("DEL", self._redis.key("epoch"))
+        self._checkpoints.withdraw()
         log.warning("read_back_begun", since=since and since.isoformat())
         restored = self._registry.restore()
         for mailbox in restored.removed:

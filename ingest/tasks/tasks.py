@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import structlog
 
+from ingest.errors import StoreChanged
 from ingest.objects.keys import begun
 from ingest.objects.sweep import sweep as sweep_store
 from ingest.state.readback import Commit
@@ -55,7 +56,11 @@ def relay() -> None:
 def read_back() -> None:
     """Notice a Redis that lost data, find batches it never heard of, write the checkpoint."""
     application = current().application
-    application.read_back.run_if_lost()
+    try:
+        application.read_back.run_if_lost()
+    except StoreChanged:
+        application.checkpoints.withdraw()  # nobody may delete by what Redis says of another store
+        raise
     active = [mailbox for mailbox in application.registry.list() if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
     now = application.store.now()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from redis import Redis
 
-from ingest.errors import StateUnavailable
+from ingest.errors import StateUnavailable, StoreChanged
 from ingest.model import Lease
 from ingest.state import readback as readback_module
 from ingest.state.checkpoint import MARGIN, Checkpoint, Checkpoints
@@ -193,6 +193,26 @@ def test_another_redis_is_noticed_though_it_is_whole(fleet: Fleet, run: Commands
     fleet.checkpoints.write(LATER)
     run.run("SET", run.key("epoch"), "another")
     assert fleet.checkpoints.lost()
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_a_store_that_lost_what_redis_knows_is_refused_and_changes_nothing(
+    fleet: Fleet, store: MemoryStore, *, withdrawn: bool
+) -> None:
+    fleet.readback.run_if_lost()
+    fleet.registry.add(mailbox())
+    fleet.ingest("one", BATCH)
+    if withdrawn:
+        fleet.checkpoints.withdraw()
+    whole = dict(store.objects)
+    store.objects.clear()
+    with pytest.raises(StoreChanged):
+        fleet.readback.run_if_lost()
+    assert [one.id for one in fleet.registry.list()] == ["mb-a"]
+    assert store.objects == {}
+    store.objects.update(whole)
+    assert bool(fleet.readback.run_if_lost()) == withdrawn
+    assert not fleet.checkpoints.lost()
 
 
 def test_while_one_worker_reads_back_others_neither_do_nor_claim(fleet: Fleet) -> None:
