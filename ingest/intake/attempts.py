@@ -14,8 +14,9 @@ from ingest.model import Lease, Listed
 class Attempts:
     """The attempts of one session.
 
-    A message that takes the process down leaves its count behind. Failures with a known cause
-    (network, store, deadline, shutdown) take it back, so an outage convicts no message.
+    A message that takes the process down leaves its count behind, and so does one whose octets the
+    server began to send when the session broke. All others have it taken back by a failure with a
+    known cause (network, store, deadline, shutdown), so an outage convicts no message.
     """
 
     def __init__(self, ledger: Ledger, lease: Lease) -> None:
@@ -31,16 +32,16 @@ class Attempts:
             self._counts |= self._ledger.count_attempts(self._lease, unique_ids)
             self._open.update(unique_ids)
 
-    def used_up(self, listed: Listed) -> bool:
-        """Whether it was tried more often than is good."""
-        return self._counts.get(listed.unique_id or "", 0) > policy.MOST_ATTEMPTS
+    def care(self, listed: Listed) -> policy.Care:
+        """How to take it in, after so many attempts."""
+        return policy.care(self._counts.get(listed.unique_id or "", 0))
 
     def committed(self, listed: Listed) -> None:
         """Its count is gone with the commit."""
         self._open.discard(listed.unique_id or "")
 
     def take_back(self, messages: Iterable[Listed]) -> None:
-        """These were not even started."""
+        """These were not even started, or the server refused to send them."""
         self._take_back(_named(messages))
 
     def end_by(self, error: BaseException, suspects: Sequence[Listed]) -> None:

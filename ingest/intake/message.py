@@ -135,9 +135,12 @@ class Draft:
             except Exception as error:
                 raise Unparsable from error
         if self._program.octets != self.octets:
-            raise ProofFailed(
+            proof = ProofFailed(
                 f"a message of {self.octets} octets would be rebuilt with {self._program.octets}"
             )
+            if self._splitter is None:
+                raise proof
+            raise Unparsable from proof
 
     def record_id(self, mailbox: str) -> str:
         """The id that the record has or will have."""

@@ -10,7 +10,7 @@ renumber; RFC 1939 section 7 promises no more than "unique while the message is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -27,8 +27,12 @@ from ingest.errors import (
 )
 from ingest.model import DeleteRule, LedgerEntry, Listed
 
-# A message that took a worker down so often, for a reason nobody knows, is stored unparsed.
+# A message that took a worker or its session down so often, is stored unparsed.
 MOST_ATTEMPTS = 3
+
+# A server may send so many octets more than LIST announced: it is no framing, and some are far off.
+_LONGER_OCTETS = 64 * 1024 * 1024
+_LONGER_TIMES = 10
 
 # Servers count line ends, stuffing and headers of their own into LIST; a message that is shorter
 # by more than this was cut somewhere.
@@ -95,6 +99,27 @@ def is_short(listed_octets: int, octets: int) -> bool:
     """Whether a message has far fewer octets than LIST announced: cut on the way, perhaps."""
     tolerance = max(_SHORT_OCTETS, listed_octets * _SHORT_PER_CENT // 100)
     return octets < listed_octets - tolerance
+
+
+def most_octets(listed_octets: int) -> int:
+    """The octets past which a message is taken for one that a hostile server never ends."""
+    return _LONGER_OCTETS + _LONGER_TIMES * listed_octets
+
+
+Care: TypeAlias = Literal["parse", "raw", "skip"]
+
+
+def care(attempts: int) -> Care:
+    """How to take in a message that is tried for the so-manieth time.
+
+    `raw`: without parsing it, after all others. `skip`: not at all, since neither way helped: it
+    is tried again only when the count reaches a power of two, ever more rarely but for ever.
+    """
+    if attempts <= MOST_ATTEMPTS:
+        return "parse"
+    if attempts <= 2 * MOST_ATTEMPTS or attempts.bit_count() == 1:
+        return "raw"
+    return "skip"
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -168,7 +193,9 @@ def after_failure(
     standing: Standing, pace: Pace, error: IngestError, *, now: float, jitter: float
 ) -> Next:
     """When a mailbox is due after a session that failed: later for each failure in a row."""
-    failures = standing.failures + 1
+    # A refusal that ends an outage is a first one: refusals pause the mailbox, outages don't.
+    anew = isinstance(error, SignInRefused) and standing.error != error.code
+    failures = 1 if anew else standing.failures + 1
     failed = Standing(
         interval=standing.interval,
         failures=failures,

@@ -15,7 +15,7 @@ class SessionReport(msgspec.Struct, kw_only=True):
     mailbox: str
     listed: int = 0
     listed_octets: int = 0
-    retrieved: int = 0
+    retrieved: int = 0  # whole
     octets: int = 0
     committed: int = 0
     parts: int = 0  # objects beside the skeletons
@@ -24,6 +24,7 @@ class SessionReport(msgspec.Struct, kw_only=True):
     deleted: int = 0
     kept: int = 0  # stored, and left on the server as the delete rule says
     refused: int = 0  # RETR or DELE answered -ERR
+    skipped: int = 0  # not retrieved: it broke sessions or workers too often; stays on the server
     ignored_deletes: int = 0  # deleted before by +OK, and still there
     withheld: int = 0  # stored with fewer octets than announced, not deleted
     left: int = 0  # not started for the session's limits: poll again soon

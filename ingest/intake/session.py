@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import structlog
 
-from ingest.errors import CommandRefused, RemoteProtocolError, SessionError
+from ingest.errors import CommandRefused, RemoteProtocolError, SessionError, SessionStopped
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
@@ -108,6 +108,9 @@ class Session:
         self._evidence: set[int] = set()  # message-numbers of what is certainly stored
         self._unparsable: list[Listed] = []
         self._cut: list[Listed] = []  # messages that may have been cut on the way
+        self._refused: list[Listed] = []
+        self._asked: deque[Listed] = deque()  # RETR was or will be sent; the first is coming in
+        self._broken: SessionError | None = None  # what ended the retrieving
         self.report = SessionReport(mailbox=mailbox.id, login_delay=maildrop.login_delay)
 
     def run(self) -> SessionReport:
@@ -125,7 +128,8 @@ class Session:
                 for member in batch.members:
                     if member.delete:
                         self._delete(member.listed)
-            self._refuse_to_quit_after_a_cut()
+            self._refuse_to_quit_after_a_break()
+            self._attempts.take_back(self._refused)
             farewell = self._maildrop.quit()
             deleted = {number: self._deletes[number] for number in farewell.deleted}
             self._ledger.settle(self._lease, [name for name in deleted.values() if name])
@@ -133,7 +137,7 @@ class Session:
         except BaseException as error:
             self._maildrop.drop()
             metrics.deletes.labels("unconfirmed").inc(len(self._deletes))
-            self._attempts.end_by(error, suspects=[*self._cut, *self._unparsable])
+            self._attempts.end_by(error, suspects=self._suspects())
             raise
         finally:
             self.report.seconds = time.monotonic() - self._started
@@ -149,8 +153,11 @@ class Session:
             IngestError: it could not be written.
         """
         while not wait([writing], _LOOK_SECONDS).done:
+            self._stop.check()
             try:
                 self._maildrop.keep_alive()
+            except SessionStopped:
+                raise
             except SessionError as error:
                 log.warning("keep_alive_failed", code=error.code, reason=str(error))
                 break
@@ -192,28 +199,52 @@ class Session:
 
     def _starts(self, wanted: Iterable[Listed]) -> Iterator[Listed]:
         """Those that the session's limits let it start, each attempt counted before."""
+        waiting, suspects = deque(wanted), deque[Listed]()
+        ready: deque[Listed] = deque()
+        started = octets = 0
+        while ready or waiting or suspects:
+            if not ready:
+                ready = self._counted(waiting, suspects)
+                continue
+            if self._is_over(started, octets):
+                self.report.left = len(ready) + len(waiting) + len(suspects)
+                self._attempts.take_back([*ready, *suspects])
+                return
+            listed = ready.popleft()
+            started += 1
+            octets += listed.octets
+            self._asked.append(listed)
+            yield listed
+
+    def _is_over(self, started: int, octets: int) -> bool:
         limits = self._settings.limits
-        octets = 0
-        waiting = deque(wanted)
-        started = 0
-        while waiting:
-            chunk = [waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(waiting)))]
-            self._attempts.count(chunk)
-            for position, listed in enumerate(chunk):
-                over = (
-                    started >= limits.messages
-                    or octets >= limits.octets
-                    or time.monotonic() - self._started >= limits.seconds
-                    or bool(self._cut)
-                    or self._stop.closing
-                )
-                if over:
-                    self.report.left = len(waiting) + len(chunk) - position
-                    self._attempts.take_back(chunk[position:])
-                    return
-                started += 1
-                octets += listed.octets
-                yield listed
+        return (
+            started >= limits.messages
+            or octets >= limits.octets
+            or time.monotonic() - self._started >= limits.seconds
+            or bool(self._cut)
+            or self._stop.closing
+        )
+
+    def _counted(self, waiting: deque[Listed], suspects: deque[Listed]) -> deque[Listed]:
+        """The next to start, their attempts counted; behind all others, the suspects."""
+        ready: deque[Listed] = deque()
+        if not waiting:
+            ready.extend(suspects)
+            suspects.clear()
+        chunk = [waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(waiting)))]
+        self._attempts.count(chunk)
+        for listed in chunk:
+            match self._attempts.care(listed):
+                case "parse":
+                    ready.append(listed)
+                case "raw":
+                    suspects.append(listed)
+                case "skip":
+                    self.report.skipped += 1
+                    metrics.messages.labels("skipped").inc()
+                    log.error("message_skipped", number=listed.number, octets=listed.octets)
+        return ready
 
     # Retrieving
 
@@ -230,13 +261,21 @@ class Session:
         yield from in_flight
 
     def _filled(self, wanted: list[Listed]) -> Iterator[Batch]:
-        """Batches with their messages in them, complete but for their parts' last octets."""
+        """Batches with their messages in them, complete but for their parts' last octets.
+
+        Where the connection breaks, what came whole until then is a batch too.
+        """
         batch = self._open_batch()
-        for listed, retrieval, parse in self._retrievals(wanted):
-            if batch.members and (batch.full or listed.octets >= LARGE_OCTETS):
-                yield batch
-                batch = self._open_batch()
-            self._receive(listed, retrieval, batch, parse=parse)
+        try:
+            for listed, retrieval, parse in self._retrievals(wanted):
+                if batch.members and (batch.full or listed.octets >= LARGE_OCTETS):
+                    yield batch
+                    batch = self._open_batch()
+                self._receive(listed, retrieval, batch, parse=parse)
+        except SessionStopped:
+            raise
+        except SessionError as error:
+            self._broken = error
         if batch.members:
             yield batch
 
@@ -246,7 +285,8 @@ class Session:
         numbers = (listed.number for listed in self._starts(wanted))
         for retrieval in self._maildrop.retrieve(numbers):
             listed = by_number[retrieval.number]
-            yield listed, retrieval, not self._attempts.used_up(listed)
+            yield listed, retrieval, self._attempts.care(listed) == "parse"
+            self._asked.popleft()
         for retrieval in self._maildrop.retrieve([listed.number for listed in self._unparsable]):
             if retrieval.refusal is not None:
                 # It was retrieved and is stored nowhere: some servers hide what was retrieved in
@@ -265,6 +305,7 @@ class Session:
         """Take one message in and let it join the batch."""
         if retrieval.refusal is not None:
             self.report.refused += 1
+            self._refused.append(listed)
             metrics.messages.labels("refused").inc()
             log.warning("message_refused", number=listed.number)
             return
@@ -273,6 +314,7 @@ class Session:
                 for octets in retrieval:
                     self._stop.check()
                     draft.feed(octets)
+                    self._refuse_endless(listed, draft.octets)
                     if self._watch:
                         self._watch.received(len(octets))
                 draft.end()
@@ -372,15 +414,35 @@ class Session:
 
     def _note_cut(self, listed: Listed) -> None:
         """Remember a message that may have been cut, unless it came so in earlier sessions too."""
-        if not self._attempts.used_up(listed):
+        if self._attempts.care(listed) == "parse":
             self._cut.append(listed)
 
-    def _refuse_to_quit_after_a_cut(self) -> None:
-        """A server or a path that cuts messages is not told to delete anything.
+    def _suspects(self) -> list[Listed]:
+        """The messages that keep their attempt where the session failed."""
+        broke = self._asked and self._broken
+        return [*self._cut, *self._unparsable, *([self._asked[0]] if broke else [])]
+
+    def _refuse_endless(self, listed: Listed, octets: int) -> None:
+        """A server may announce little and send for ever.
 
         Raises:
-            RemoteProtocolError: a message had far fewer octets than LIST announced.
+            RemoteProtocolError: the message is far longer than LIST announced.
         """
+        if octets > policy.most_octets(listed.octets):
+            raise RemoteProtocolError(
+                f"mailbox {self._mailbox.id}: message {listed.number} goes on after {octets} "
+                f"octets, though LIST announced {listed.octets}",
+                remedy="after some attempts it is skipped; ask the server's operator",
+            )
+
+    def _refuse_to_quit_after_a_break(self) -> None:
+        """A server or a path that breaks or cuts messages is not told to delete anything.
+
+        Raises:
+            SessionError: it broke; or a message had far fewer octets than LIST announced.
+        """
+        if self._broken:
+            raise self._broken
         if self._cut:
             first = self._cut[0]
             raise RemoteProtocolError(

@@ -65,12 +65,13 @@ sessions = _counter(
 )
 # stored: committed by this session. quarantined: stored unparsed, for the parser or a worker broke
 # on it. truncated: stored with fewer octets than announced, and not deleted. known: stored before,
-# and seen again. refused: the server would not give it.
+# and seen again. refused: the server would not give it. skipped: it broke sessions or workers too
+# often, and stays on its server.
 messages = _counter(
     "messages_total",
     "Messages that a session dealt with.",
     "outcome",
-    ("stored", "quarantined", "truncated", "known", "refused"),
+    ("stored", "quarantined", "truncated", "known", "refused", "skipped"),
 )
 octets = _counter("octets_total", "Octets of messages retrieved, unstuffed.")
 parts = _counter("parts_total", "Parts extracted into objects of their own.")

@@ -20,6 +20,7 @@ class Stored:
     unique_id: str | None
     octets: bytes
     listed_octets: int = -1  # -1: as many as it has
+    breaks: bool = False  # the connection ends where it is asked for
 
     def __post_init__(self) -> None:
         if self.listed_octets < 0:
@@ -99,6 +100,8 @@ class MemoryMaildrop:
     def _answers(self, numbers: Iterable[int]) -> Iterator[MemoryRetrieval]:
         for number in numbers:
             self._server.step("retrieve")
+            if self._messages[number - 1].breaks:
+                raise ConnectionFailed("the connection broke at RETR")
             retrieval = MemoryRetrieval(self._server, number, self._messages[number - 1].octets)
             if self._server.refuse_again and number in self._retrieved:
                 retrieval.refusal = "once is enough"

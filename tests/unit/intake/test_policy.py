@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from ingest.intake.policy import (
     Standing,
     after_failure,
     after_success,
+    care,
     is_short,
     may_delete,
     plan,
@@ -149,8 +151,29 @@ def test_failures_in_a_row_back_off_to_an_hour_at_most() -> None:
 
 
 def test_a_refused_sign_in_is_tried_three_times_before_the_mailbox_is_paused() -> None:
-    decisions = [failure(SignInRefused("no"), failures) for failures in range(4)]
-    assert [bool(decided.pause) for decided in decisions] == [False, False, False, True]
+    assert pauses([SignInRefused("no")] * 4) == [False, False, False, True]
+
+
+def test_one_refusal_at_the_end_of_an_outage_does_not_pause_the_mailbox() -> None:
+    outage: list[IngestError] = [ConnectionFailed("no route")] * 5
+    assert not any(pauses([*outage, SignInRefused("no"), *outage, SignInRefused("no")]))
+
+
+def pauses(errors: Sequence[IngestError]) -> list[bool]:
+    """Whether each of these failures in a row pauses the mailbox."""
+    standing = Standing()
+    paused = []
+    for error in errors:
+        decided = after_failure(standing, PACE, error, now=0.0, jitter=0.5)
+        standing = decided.standing
+        paused.append(bool(decided.pause))
+    return paused
+
+
+def test_a_message_that_breaks_sessions_is_tried_ever_more_rarely_but_for_ever() -> None:
+    tried = [attempts for attempts in range(1, 70) if care(attempts) != "skip"]
+    assert tried == [1, 2, 3, 4, 5, 6, 8, 16, 32, 64]
+    assert [care(attempts) for attempts in (3, 4)] == ["parse", "raw"]
 
 
 def test_a_busy_maildrop_is_not_hammered() -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 import pytest
 
-from ingest.errors import CommandRefused, ConnectionFailed, RemoteProtocolError, SessionStopped
+from ingest.errors import (
+    CommandRefused,
+    ConnectionFailed,
+    RemoteProtocolError,
+    SessionStopped,
+)
+from ingest.intake import policy
+from ingest.intake.message import NOT_PARSED
+from ingest.intake.policy import MOST_ATTEMPTS
 from ingest.mime import splitter
+from ingest.mime.splitter import Splitter
 from tests.fakes.world import World
 
 ONE = b"Subject: one\r\n\r\nfirst\r\n"
@@ -184,6 +194,88 @@ def test_a_message_that_stays_shorter_than_listed_does_not_hold_up_the_others() 
     assert stored.count(sha256(ONE)) == 1
     world.session()
     assert [record.sha256 for record in world.records()] == stored
+
+
+def test_what_came_whole_before_the_connection_broke_is_kept() -> None:
+    world = World(batch_messages=10)
+    for octets in (ONE, TWO, LONG):
+        world.deliver(octets)
+    world.server.messages[2].breaks = True
+    with pytest.raises(ConnectionFailed):
+        world.session()
+    assert world.rebuilt() == {sha256(ONE), sha256(TWO)}
+    assert not world.server.deleted()
+    world.server.messages[2].breaks = False
+    assert world.session().retrieved == 1
+    world.assert_all_is_published()
+    assert not world.server.messages
+
+
+def test_a_message_on_which_the_server_always_breaks_does_not_hold_up_the_others() -> None:
+    world = World()
+    for octets in (ONE, LONG, TWO):
+        world.deliver(octets)
+    world.server.messages[1].breaks = True
+    reports = []
+    for _ in range(2 * MOST_ATTEMPTS + 1):
+        with suppress(ConnectionFailed):
+            reports.append(world.session())
+    assert world.rebuilt() == {sha256(ONE), sha256(TWO)}
+    assert [stored.octets for stored in world.server.messages] == [LONG]
+    assert [report.skipped for report in reports] == [1]
+    world.server.messages[0].breaks = False
+    world.session()
+    assert world.rebuilt() == {sha256(ONE), sha256(TWO), sha256(LONG)}
+    assert not world.server.messages
+
+
+def test_an_outage_that_strikes_during_a_message_convicts_no_other() -> None:
+    world = World()
+    for octets in (ONE, LONG, TWO):
+        world.deliver(octets)
+    world.server.cut_body[2] = 1
+    with pytest.raises(ConnectionFailed):
+        world.session()
+    kept = world.state.kept.attempts[world.mailbox.id]
+    assert {name for name, count in kept.items() if count} == {world.server.messages[1].unique_id}
+
+
+def test_a_message_that_never_ends_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "_LONGER_OCTETS", 1000)
+    world = World()
+    world.deliver(LONG)
+    world.server.messages[0].listed_octets = 100
+    with pytest.raises(RemoteProtocolError, match="LIST announced 100"):
+        world.session()
+    assert not world.store.objects
+    assert len(world.server.messages) == 1
+
+
+def test_a_message_that_the_server_refuses_to_send_is_not_convicted() -> None:
+    world = World()
+    world.deliver(LONG)
+    world.server.refuse_retrieve = {1}
+    for _ in range(MOST_ATTEMPTS + 1):
+        assert world.session().refused == 1
+    world.server.refuse_retrieve = set()
+    world.session()
+    [record] = world.records()
+    assert not record.defects
+
+
+def test_a_message_whose_program_would_not_rebuild_it_is_stored_unparsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Splitter.close
+    monkeypatch.setattr(Splitter, "close", lambda splitter: whole(splitter)[1:])
+    world = World()
+    world.deliver(ONE + b"--")  # what may become a delimiter is held back to the end
+    world.deliver(TWO)
+    world.session()
+    unparsed, parsed = world.records()
+    world.assert_all_is_published()
+    assert not world.server.messages
+    assert NOT_PARSED in [defect.name for defect in (*unparsed.defects, *parsed.defects)]
 
 
 def test_a_refused_retr_is_counted_and_the_rest_goes_on() -> None:
