@@ -38,6 +38,7 @@ BUFFER_OCTETS = 256 * 1024
 MAX_STATUS_OCTETS = 4096  # RFC 2449 section 4 has 512; servers quote whole error pages
 MAX_LISTING_LINE_OCTETS = 512
 MAX_LISTING_LINES = 250_000
+MAX_CAPABILITIES = 100  # about twenty are known; they come before we have signed in, or have TLS
 
 # A line start is known by the two octets before it, so that many stay in the buffer.
 _CONTEXT = 2
@@ -53,7 +54,8 @@ class Connection:
     Args:
         max_status_octets: longest status line, CR LF included.
         max_listing_line_octets: longest line of CAPA, LIST and UIDL.
-        max_listing_lines: most lines of one listing.
+        max_listing_lines: most lines of LIST and UIDL.
+        max_capabilities: most lines of CAPA.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class Connection:
         max_status_octets: int = MAX_STATUS_OCTETS,
         max_listing_line_octets: int = MAX_LISTING_LINE_OCTETS,
         max_listing_lines: int = MAX_LISTING_LINES,
+        max_capabilities: int = MAX_CAPABILITIES,
     ) -> None:
         self.state = State.GREETING
         self._max_status_octets = max_status_octets
         self._max_listing_line_octets = max_listing_line_octets
         self._max_listing_lines = max_listing_lines
+        self._max_capabilities = max_capabilities
         self._awaited: deque[Command] = deque()
         self._receiving: Command | None = None  # the command whose lines are coming in
         self._challenged = False  # a continuation waits for our SASL response
@@ -203,7 +207,11 @@ class Connection:
             return
         self._receiving = command
         yield reply
-        yield from self._message() if command.answer is Answer.MESSAGE else self._listing()
+        if command.answer is Answer.MESSAGE:
+            yield from self._message()
+        else:
+            most = self._max_capabilities if command.keyword == "CAPA" else self._max_listing_lines
+            yield from self._listing(most)
 
     def _message(self) -> _Parser:
         total = 0
@@ -216,7 +224,7 @@ class Connection:
         self._receiving = None
         yield BodyEnd(total)
 
-    def _listing(self) -> _Parser:
+    def _listing(self, max_lines: int) -> _Parser:
         count = 0
         rest = b""
         for octets in self._multi_line():
@@ -225,10 +233,8 @@ class Connection:
                 continue
             *lines, rest = (rest + octets).split(b"\r\n")
             count += len(lines)
-            if count > self._max_listing_lines:
-                raise RemoteProtocolError(
-                    f"{self._receiving} lists more than {self._max_listing_lines} lines"
-                )
+            if count > max_lines:
+                raise RemoteProtocolError(f"{self._receiving} lists more than {max_lines} lines")
             if max(map(len, (rest, *lines))) > self._max_listing_line_octets:
                 raise RemoteProtocolError(
                     f"a line of {self._receiving} is over {self._max_listing_line_octets} octets"

@@ -331,6 +331,14 @@ def test_a_listing_is_bounded(lines: str, error: str, chunk: int) -> None:
         list(feed(connection, b"+OK\r\n" + lines.encode(), chunk))
 
 
+@every_chunking
+def test_capabilities_are_fewer_than_messages_may_be(chunk: int) -> None:
+    connection = play("S: +OK\n= greeting +OK ''\nC: CAPA")
+    assert merged(feed(connection, b"+OK\r\n" + b"X\r\n" * 100, chunk))
+    with pytest.raises(RemoteProtocolError, match="CAPA lists more than 100 lines"):
+        list(feed(connection, b"X\r\n", chunk))
+
+
 def test_a_listing_is_unstuffed() -> None:
     play(
         SIGNED_IN
