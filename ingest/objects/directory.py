@@ -13,7 +13,7 @@ import stat
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -241,15 +241,18 @@ class DirectoryStore:
         return self._root / keys.check(key)
 
     def _ensure(self, directory: Path) -> None:
-        """Make a directory and its parents, durably. Those known to be there cost nothing."""
-        if directory in self._known:
+        """Make a directory and its parents, durably. Those known to be there cost nothing.
+
+        All of them up to the file system's root: an object is as durable as the way to it.
+        """
+        if directory in self._known or directory.is_mount():
             return
-        if directory == self._root:
-            directory.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            self._ensure(directory.parent)
-        directory.mkdir(0o700, exist_ok=True)
-        _sync(directory.parent)  # also if it was there: another thread may be about to
+        parent = directory.parent
+        self._ensure(parent)
+        directory.mkdir(0o700 if directory.is_relative_to(self._root) else 0o777, exist_ok=True)
+        ours = parent.is_relative_to(self._root)
+        with nullcontext() if ours else suppress(PermissionError):  # of a system's directory
+            _sync(parent)  # also if it was there: whoever made it may be about to, or never does
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known.add(directory)

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -88,16 +89,37 @@ def test_file_and_directories_are_durable_in_this_order(
     def note(descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         aside = path.parent.name == ".uploads"
-        synced.append("aside" if aside else str(path.relative_to(tmp_path)))
+        synced.append("aside" if aside else os.path.relpath(path, tmp_path))
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
     store.put("mail/a/part-1", b"x")
+    above = [
+        os.path.relpath(path, tmp_path)
+        for path in takewhile(lambda path: not path.is_mount(), (tmp_path, *tmp_path.parents))
+    ]
     root = "deep/store"
-    assert synced == ["deep", root, "aside", root, f"{root}/mail", f"{root}/mail/a"]
+    expected = ["deep", root, "aside", root, f"{root}/mail", f"{root}/mail/a"]
+    assert [path for path in synced if ".." not in path] == [".", *expected]
+    assert set(above) <= set(synced)
     synced.clear()
     store.put("mail/a/part-2", b"x")
     assert synced == ["aside", f"{root}/mail/a"]
+
+
+def test_a_directory_above_the_store_need_not_be_readable(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path in tmp_path.parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    store.put("mail/part-1", b"x")
+    assert b"".join(store.read("mail/part-1")) == b"x"
 
 
 def test_the_fsyncs_of_many_commits_overlap(
