@@ -52,7 +52,9 @@ class Batch:
         self._octets = 0
         self._parts = 0
         self._writing: list[Future[None]] = []
+        self._discarded: list[str] = []
         self._begun = self._opened = time.monotonic()
+        self._begun_at = time.time()
 
     def create_part(self) -> PartWriter:
         """Begin to write an object of this batch."""
@@ -62,6 +64,10 @@ class Batch:
     def await_part(self, writing: Future[None]) -> None:
         """The batch must not be committed before this object is durable."""
         self._writing.append(writing)
+
+    def discard(self, key: str) -> None:
+        """No record will refer to this object."""
+        self._discarded.append(key)
 
     def join(self, member: Member) -> None:
         """Take in one message."""
@@ -88,7 +94,11 @@ class Batch:
         """
         for writing in self._writing:
             writing.result()
-        if time.monotonic() - self._begun > _OLDEST_SECONDS:
+        if self._discarded:
+            self._log.discard(self._discarded)
+        # By both clocks: the monotonic one stands still while the machine is suspended.
+        age = max(time.monotonic() - self._begun, time.time() - self._begun_at)
+        if age > _OLDEST_SECONDS:
             raise StoreUnavailable(
                 f"batch {self.id} was begun more than {_OLDEST_SECONDS // 3600} hours ago",
                 remedy="its messages are retrieved again; see why store or server are so slow",
@@ -104,8 +114,17 @@ class Batch:
 
 
 def _weight(record: Record) -> int:
-    """About how many octets a record takes: its lists are what a hostile message makes long."""
+    """About how many octets a record takes: lists and names are what a hostile message makes long.
+
+    Beside each text there is the same in the event, and in the JSON that is written.
+    """
     envelope = record.envelope
-    recipients = len(envelope.to) + len(envelope.cc) + len(envelope.references)
-    lists = len(record.parts) + len(record.defects) + len(record.program) + recipients
-    return 512 * lists + sum(len(event.json) for event in record.events)
+    texts = [
+        *(envelope.message_id, envelope.subject, record.preview),
+        *(envelope.in_reply_to + envelope.references),
+        *(envelope.sender + envelope.to + envelope.cc + envelope.reply_to),
+    ]
+    for part in record.parts:
+        texts += (part.filename, part.filename_raw, part.content_id)
+    listed = len(texts) + len(record.parts) + len(record.defects) + len(record.program)
+    return 256 * listed + 4 * sum(map(len, texts)) + sum(len(event.json) for event in record.events)

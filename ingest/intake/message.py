@@ -49,6 +49,10 @@ NOT_PARSED = "not-parsed"  # the defect of a message that is stored without look
 _PREVIEW_CHARACTERS = 400
 _PREVIEW_OCTETS = 4096  # of the body; a text has markup and white space too
 
+# Fewer octets than this wait for more: a piece that is held back costs 400 octets of its own, and a
+# server may send a message octet by octet.
+_CRUMB = 4096
+
 # Raw octets held back beyond twice the threshold.
 _SLACK = 64 * 1024
 
@@ -81,7 +85,9 @@ class Draft:
         self._splitter = Splitter() if parse else None
         self._sha256 = hashlib.sha256()
         self._header = headers.HeaderBlock()
+        self._crumbs = bytearray()
         self._writers = ExitStack()
+        self._finished: list[str] = []  # objects of a message that is not committed
         self._skeleton = _SkeletonWriter(batch, self._writers)
         self._program = ProgramBuilder()
         self._envelope = Envelope()
@@ -94,8 +100,10 @@ class Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Abort the objects that were not committed."""
+        """Abort the objects that were not finished, and discard the others, without `commit`."""
         self._writers.close()
+        for key in self._finished:
+            self._batch.discard(key)
 
     def feed(self, octets: memoryview) -> None:
         """Take in the next octets.
@@ -107,16 +115,13 @@ class Draft:
         self._sha256.update(octets)
         self._header.feed(octets)
         self.octets += len(octets)
-        if self._splitter is None:
-            self._copy(octets)
-            return
-        try:
-            for event in self._splitter.feed(octets):
-                self._take(event)
-        except IngestError:
-            raise
-        except Exception as error:
-            raise Unparsable from error
+        if len(octets) < _CRUMB:
+            self._crumbs += octets
+            if len(self._crumbs) >= _CRUMB:
+                self._take_crumbs()
+        else:
+            self._take_crumbs()
+            self._parse(octets)
 
     def end(self) -> None:
         """The message is here whole.
@@ -126,14 +131,8 @@ class Draft:
             StoreError: an object could not be written.
             ProofFailed: the splice program would not give all octets back.
         """
-        if self._splitter is not None:
-            try:
-                for event in self._splitter.close():
-                    self._take(event)
-            except IngestError:
-                raise
-            except Exception as error:
-                raise Unparsable from error
+        self._take_crumbs()
+        self._parse(None)
         if self._program.octets != self.octets:
             proof = ProofFailed(
                 f"a message of {self.octets} octets would be rebuilt with {self._program.octets}"
@@ -141,6 +140,25 @@ class Draft:
             if self._splitter is None:
                 raise proof
             raise Unparsable from proof
+
+    def _take_crumbs(self) -> None:
+        crumbs, self._crumbs = self._crumbs, bytearray()
+        if crumbs:
+            self._parse(crumbs)
+
+    def _parse(self, octets: Octets | None) -> None:
+        """Take in the next octets, or (None) that there are no more."""
+        if self._splitter is None:
+            self._copy(octets or b"")
+            return
+        try:
+            events = self._splitter.close() if octets is None else self._splitter.feed(octets)
+            for event in events:
+                self._take(event)
+        except IngestError:
+            raise
+        except Exception as error:
+            raise Unparsable from error
 
     def record_id(self, mailbox: str) -> str:
         """The id that the record has or will have."""
@@ -188,6 +206,7 @@ class Draft:
             dataref=objects.record_uri(record.batch, record.index),
             uri=objects.uri,
         )
+        self._finished.clear()
         return msgspec.structs.replace(record, events=(event,)), octets
 
     def _take(self, event: Event) -> None:
@@ -244,6 +263,7 @@ class Draft:
         if leaf.writer is not None:
             # Now, not with the message: an open writer holds a block of the upload buffers.
             self._batch.await_part(leaf.writer.commit())
+            self._finished.append(leaf.writer.key)
         header = leaf.header
         if not self._preview and leaf.is_text_body:
             is_html = header.content_type == "text/html"

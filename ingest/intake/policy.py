@@ -176,7 +176,7 @@ def after_success(
     Args:
         standing: before the session.
         pace: the bounds.
-        arrived: messages retrieved.
+        arrived: messages that were new.
         left: messages not started for the session's limits; they are fetched without a pause.
         at_least: the server's LOGIN-DELAY; nothing makes us come back sooner.
         now: seconds since the epoch by Redis's clock.

@@ -97,14 +97,18 @@ class Poller:
             structlog.contextvars.bound_contextvars(mailbox=lease.mailbox, lease=lease.id[:8]),
             self._hold(lease) as stop,
         ):
-            standing = self._standing(lease.mailbox)
+            standing = policy.Standing()
             try:
+                standing = self._standing(lease.mailbox)
                 mailbox = self._active(lease.mailbox)
                 report = self._run_session(mailbox, lease, stop, watch)
             except Exception as error:
                 self._note_failure(lease, standing, error)
                 raise
-            self._note_success(lease, standing, report)
+            try:
+                self._note_success(lease, standing, report)
+            except StateError as error:  # the lease expires, and the mailbox is due then
+                log.warning("lease_not_released", code=error.code, reason=str(error))
             return report
 
     def _active(self, mailbox_id: str) -> Mailbox:
@@ -118,7 +122,11 @@ class Poller:
 
     def _standing(self, mailbox: str) -> policy.Standing:
         kept = self._schedule.standing(mailbox)
-        return msgspec.json.decode(kept, type=policy.Standing) if kept else policy.Standing()
+        try:
+            return msgspec.json.decode(kept or b"{}", type=policy.Standing)
+        except msgspec.DecodeError:
+            log.warning("standing_unreadable")
+            return policy.Standing()
 
     def _note_success(self, lease: Lease, standing: policy.Standing, report: SessionReport) -> None:
         metrics.sessions.labels("completed").inc()
@@ -126,7 +134,7 @@ class Poller:
         after = policy.after_success(
             standing,
             self._pacing.pace,
-            arrived=report.retrieved,
+            arrived=report.events,
             left=report.left,
             at_least=report.login_delay,
             now=self._schedule.now(),

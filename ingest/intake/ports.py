@@ -167,6 +167,9 @@ class Log(Protocol):
         The skeleton is None where it is an object of its own. Durable when this returns.
         """
 
+    def discard(self, keys: Sequence[str]) -> None:
+        """Remove objects of a batch that is not committed yet. What can't be removed stays."""
+
     def uri(self, key: str) -> str:
         """The address of an object."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
 from ulid import ULID
 
+from ingest.errors import StoreError
 from ingest.intake.ports import ObjectStore, PartWriter
 from ingest.model import Record
 from ingest.objects import commits, keys
@@ -29,6 +31,10 @@ class StoreLog:
 
     def commit(self, batch: str, entries: Sequence[tuple[Record, bytes | None]]) -> None:
         self._store.put(keys.commit(batch), commits.encode(entries))
+
+    def discard(self, keys: Sequence[str]) -> None:
+        with suppress(StoreError):  # a store without the right to delete keeps a few octets more
+            self._store.delete(keys)
 
     def uri(self, key: str) -> str:
         return self._store.uri(key)

@@ -111,6 +111,17 @@ def test_an_encoded_body_of_nothing_is_not_held_in_memory() -> None:
     assert peak < 2.5 * stored + 4_000_000
 
 
+def test_a_message_that_comes_octet_by_octet_takes_no_more_memory() -> None:
+    octets = b"Subject: x\r\n\r\n" + b"y" * 200_000
+    tracemalloc.start()
+    try:
+        ingested(octets, threshold=10**6, chunk=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(octets)
+
+
 def test_a_full_store_leaves_no_upload_behind_and_deletes_nothing() -> None:
     world = World()
     world.deliver(multipart((BASE64, encoded(PDF))))

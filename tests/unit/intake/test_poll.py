@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 import msgspec
 import pytest
+import structlog
 
 from ingest.errors import (
     ConnectionFailed,
     MailboxPaused,
     RegistryError,
     SignInRefused,
+    StateUnavailable,
     StoreUnavailable,
 )
 from ingest.intake.policy import Pace
@@ -164,3 +166,23 @@ def test_a_closing_process_claims_nothing() -> None:
     fleet = Fleet("a")
     fleet.closing = True
     assert fleet.poll() == 0
+
+
+def test_a_standing_that_nobody_can_read_is_begun_anew() -> None:
+    fleet = Fleet("a")
+    fleet.state.kept.standing["mb-a"] = b"not json"
+    assert fleet.poll() == 1
+    assert fleet.due_in("mb-a") is not None
+
+
+def test_a_lease_that_can_not_be_released_is_said_and_expires() -> None:
+    fleet = Fleet("a")
+
+    def fail(operation: str) -> None:
+        if operation == "release":
+            raise StateUnavailable("Redis is away")
+
+    fleet.state.faults.append(fail)
+    with structlog.testing.capture_logs() as lines:
+        assert fleet.poll() == 1
+    assert "lease_not_released" in [line["event"] for line in lines]

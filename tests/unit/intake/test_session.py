@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from contextlib import suppress
 
 import pytest
@@ -12,6 +13,7 @@ from ingest.errors import (
     ConnectionFailed,
     RemoteProtocolError,
     SessionStopped,
+    StoreUnavailable,
 )
 from ingest.intake import policy
 from ingest.intake.message import NOT_PARSED
@@ -431,6 +433,42 @@ def test_a_message_that_killed_three_workers_is_stored_unparsed() -> None:
     (record,) = world.records()
     assert [defect.name for defect in record.defects] == ["not-parsed"]
     world.assert_all_is_published()
+
+
+def test_records_with_long_names_fill_a_batch_as_octets_do() -> None:
+    part = b"--B\r\nContent-Type: a/b; name=%s\r\n\r\nx\r\n" % (b"n" * 1900)
+    head = b"Content-Type: multipart/mixed; boundary=B\r\n\r\n"
+    world = World(batch_messages=1000, batch_octets=1_000_000)
+    for number in range(6):
+        world.deliver(b"Subject: %d\r\n" % number + head + part * 50 + b"--B--\r\n")
+    world.session()
+    assert len(world.store.commits()) == 3
+    world.assert_all_is_published()
+
+
+def test_a_message_that_turns_out_to_be_stored_leaves_no_second_copy_of_its_parts() -> None:
+    world = World(delete="never", batch_messages=10)
+    world.deliver(b"Content-Type: application/x\r\n\r\n" + b"y" * 20_000, None)
+    world.session()
+    before = set(world.store.objects)
+    world.deliver(ONE)  # another that is new, so that the batch is committed
+    assert world.session().committed == 1
+    added = set(world.store.objects) - before
+    assert [key.rpartition("/")[2] for key in added] == ["commit.zip"]
+
+
+def test_a_batch_that_a_suspended_machine_woke_up_with_is_not_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.deliver(ONE)
+    awake = time.time()
+    times = iter([awake, *[awake + 7 * 3600] * 10])
+    monkeypatch.setattr("ingest.intake.batch.time.time", lambda: next(times))
+    with pytest.raises(StoreUnavailable, match="6 hours"):
+        world.session()
+    assert not world.store.commits()
+    assert not world.server.deleted()
 
 
 def test_records_with_long_lists_fill_a_batch_as_octets_do() -> None:
