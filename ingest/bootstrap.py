@@ -18,9 +18,10 @@ from ingest.intake.policy import Pace
 from ingest.intake.poll import Pacing, Poller
 from ingest.intake.ports import Stop
 from ingest.intake.pressure import BackPressure
+from ingest.intake.queue import SessionLimits
 from ingest.intake.relay import Relay
 from ingest.intake.report import SessionReport, Watch
-from ingest.intake.session import Session, SessionLimits, SessionSettings
+from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.model import Lease, Mailbox
 from ingest.objects.budget import Budget

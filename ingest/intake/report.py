@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
+import structlog
 
+from ingest.intake.batch import Batch, Member
+from ingest.intake.message import NOT_PARSED
+from ingest.intake.ports import Farewell
 from ingest.model import Record
+from ingest.observability import metrics
+
+log = structlog.get_logger(__name__)
 
 
 class SessionReport(msgspec.Struct, kw_only=True):
@@ -43,3 +52,52 @@ class Watch(Protocol):
 
     def committed(self, records: list[Record]) -> None:
         """These are durable."""
+
+
+def note_committed(report: SessionReport, batch: Batch, events: int) -> None:
+    """Count a batch that became ours, and how many new events it has."""
+    records = [member.record for member in batch.members]
+    parts = sum(bool(part.key) for record in records for part in record.parts)
+    report.committed += len(records)
+    report.events += events
+    report.parts += parts
+    report.defects += sum(len(record.defects) for record in records)
+    report.kept += sum(member.memorable and not member.delete for member in batch.members)
+    report.withheld += sum(not member.memorable for member in batch.members)
+    metrics.commits.inc()
+    metrics.events.inc(events)
+    metrics.parts.inc(parts)
+    metrics.octets.inc(sum(record.octets for record in records))
+    for outcome, count in Counter(map(_outcome, batch.members)).items():
+        metrics.messages.labels(outcome).inc(count)
+    for record in records:
+        _note_message(record)
+
+
+def note_deleted(report: SessionReport, farewell: Farewell) -> None:
+    """Count what the server said to DELE and QUIT."""
+    report.deleted = len(farewell.deleted)
+    report.refused += len(farewell.refused)
+    metrics.deletes.labels("confirmed").inc(len(farewell.deleted))
+    metrics.deletes.labels("refused").inc(len(farewell.refused))
+
+
+def _outcome(member: Member) -> str:
+    """What `metrics.messages` calls it."""
+    if any(defect.name == NOT_PARSED for defect in member.record.defects):
+        return "quarantined"
+    return "stored" if member.memorable else "truncated"
+
+
+def _note_message(record: Record) -> None:
+    if record.envelope.date:
+        age = record.retrieved_at - datetime.fromisoformat(record.envelope.date)
+        metrics.mail_age.observe(max(0.0, age.total_seconds()))
+    log.info(
+        "message_committed",
+        record=record.id,
+        batch=record.batch,
+        octets=record.octets,
+        parts=len(record.parts),
+        defects=[defect.name for defect in record.defects],
+    )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
 from datetime import UTC, datetime
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -20,10 +21,11 @@ from ingest.errors import CommandRefused, RemoteProtocolError, SessionError, Ses
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
-from ingest.intake.message import NOT_PARSED, Draft, Thresholds, Unparsable
-from ingest.intake.ports import Farewell, Ledger, Log, Maildrop, Retrieval, Stop
-from ingest.intake.report import SessionReport, Watch
-from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox, Record
+from ingest.intake.message import Draft, Thresholds, Unparsable
+from ingest.intake.ports import Ledger, Log, Maildrop, Retrieval, Stop
+from ingest.intake.queue import Queue, SessionLimits
+from ingest.intake.report import SessionReport, Watch, note_committed, note_deleted
+from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox
 from ingest.observability import metrics
 
 log = structlog.get_logger(__name__)
@@ -33,17 +35,6 @@ _MOST_IN_FLIGHT = 4
 
 # Between two looks at a session whose server waits for us while the store takes its time.
 _LOOK_SECONDS = 1.0
-
-# Attempts counted in one call of the ledger, before these messages are retrieved.
-_COUNTED_AT_ONCE = 256
-
-
-class SessionLimits(NamedTuple):
-    """A session starts no more messages past these."""
-
-    messages: int
-    octets: int  # as LIST announces them
-    seconds: float
 
 
 class SealedBatch(NamedTuple):
@@ -109,7 +100,7 @@ class Session:
         self._unparsable: list[Listed] = []
         self._cut: list[Listed] = []  # messages that may have been cut on the way
         self._refused: list[Listed] = []
-        self._asked: deque[Listed] = deque()  # RETR was or will be sent; the first is coming in
+        self._queue: Queue | None = None
         self._broken: SessionError | None = None  # what ended the retrieving
         self.report = SessionReport(mailbox=mailbox.id, login_delay=maildrop.login_delay)
 
@@ -141,7 +132,7 @@ class Session:
             raise
         finally:
             self.report.seconds = time.monotonic() - self._started
-        self._note_deleted(farewell)
+        note_deleted(self.report, farewell)
         return self.report
 
     def _wait(self, writing: Future[None]) -> None:
@@ -197,55 +188,6 @@ class Session:
             self._evidence.add(number)
             self._delete(listed)
 
-    def _starts(self, wanted: Iterable[Listed]) -> Iterator[Listed]:
-        """Those that the session's limits let it start, each attempt counted before."""
-        waiting, suspects = deque(wanted), deque[Listed]()
-        ready: deque[Listed] = deque()
-        started = octets = 0
-        while ready or waiting or suspects:
-            if not ready:
-                ready = self._counted(waiting, suspects)
-                continue
-            if self._is_over(started, octets):
-                self.report.left = len(ready) + len(waiting) + len(suspects)
-                self._attempts.take_back([*ready, *suspects])
-                return
-            listed = ready.popleft()
-            started += 1
-            octets += listed.octets
-            self._asked.append(listed)
-            yield listed
-
-    def _is_over(self, started: int, octets: int) -> bool:
-        limits = self._settings.limits
-        return (
-            started >= limits.messages
-            or octets >= limits.octets
-            or time.monotonic() - self._started >= limits.seconds
-            or bool(self._cut)
-            or self._stop.closing
-        )
-
-    def _counted(self, waiting: deque[Listed], suspects: deque[Listed]) -> deque[Listed]:
-        """The next to start, their attempts counted; behind all others, the suspects."""
-        ready: deque[Listed] = deque()
-        if not waiting:
-            ready.extend(suspects)
-            suspects.clear()
-        chunk = [waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(waiting)))]
-        self._attempts.count(chunk)
-        for listed in chunk:
-            match self._attempts.care(listed):
-                case "parse":
-                    ready.append(listed)
-                case "raw":
-                    suspects.append(listed)
-                case "skip":
-                    self.report.skipped += 1
-                    metrics.messages.labels("skipped").inc()
-                    log.error("message_skipped", number=listed.number, octets=listed.octets)
-        return ready
-
     # Retrieving
 
     def _batches(self) -> Iterator[SealedBatch]:
@@ -282,11 +224,14 @@ class Session:
     def _retrievals(self, wanted: list[Listed]) -> Iterator[tuple[Listed, Retrieval, bool]]:
         """RETR all, then once more, unparsed, those that could not be parsed."""
         by_number = {listed.number: listed for listed in wanted}
-        numbers = (listed.number for listed in self._starts(wanted))
+        self._queue = Queue(
+            wanted, self._attempts, self._settings.limits, self._starts_no_more, self.report
+        )
+        numbers = (listed.number for listed in self._queue)
         for retrieval in self._maildrop.retrieve(numbers):
             listed = by_number[retrieval.number]
             yield listed, retrieval, self._attempts.care(listed) == "parse"
-            self._asked.popleft()
+            self._queue.finish()
         for retrieval in self._maildrop.retrieve([listed.number for listed in self._unparsable]):
             if retrieval.refusal is not None:
                 # It was retrieved and is stored nowhere: some servers hide what was retrieved in
@@ -297,6 +242,9 @@ class Session:
                     remedy="nothing to do: a later session stores it unparsed at once",
                 )
             yield by_number[retrieval.number], retrieval, False
+
+    def _starts_no_more(self) -> bool:
+        return bool(self._cut) or self._stop.closing
 
     def _open_batch(self) -> Batch:
         return Batch(self._objects, self._settings.batch_limits)
@@ -370,47 +318,12 @@ class Session:
 
     def _note_committed(self, batch: Batch, events: int) -> None:
         """The batch is ours: evidence for its DELEs, figures, log lines."""
-        report = self.report
-        records = [member.record for member in batch.members]
-        parts = sum(bool(part.key) for record in records for part in record.parts)
         for member in batch.members:
             self._evidence.add(member.listed.number)
             self._attempts.committed(member.listed)
-            report.kept += member.memorable and not member.delete
-            report.withheld += not member.memorable
-        report.committed += len(records)
-        report.events += events
-        report.parts += parts
-        report.defects += sum(len(record.defects) for record in records)
-        metrics.commits.inc()
-        metrics.events.inc(events)
-        metrics.parts.inc(parts)
-        metrics.octets.inc(sum(record.octets for record in records))
-        for outcome, count in Counter(map(_outcome, batch.members)).items():
-            metrics.messages.labels(outcome).inc(count)
-        for record in records:
-            self._note_message(record)
+        note_committed(self.report, batch, events)
         if self._watch:
-            self._watch.committed(records)
-
-    def _note_message(self, record: Record) -> None:
-        if record.envelope.date:
-            age = record.retrieved_at - datetime.fromisoformat(record.envelope.date)
-            metrics.mail_age.observe(max(0.0, age.total_seconds()))
-        log.info(
-            "message_committed",
-            record=record.id,
-            batch=record.batch,
-            octets=record.octets,
-            parts=len(record.parts),
-            defects=[defect.name for defect in record.defects],
-        )
-
-    def _note_deleted(self, farewell: Farewell) -> None:
-        self.report.deleted = len(farewell.deleted)
-        self.report.refused += len(farewell.refused)
-        metrics.deletes.labels("confirmed").inc(len(farewell.deleted))
-        metrics.deletes.labels("refused").inc(len(farewell.refused))
+            self._watch.committed([member.record for member in batch.members])
 
     def _note_cut(self, listed: Listed) -> None:
         """Remember a message that may have been cut, unless it came so in earlier sessions too."""
@@ -419,8 +332,8 @@ class Session:
 
     def _suspects(self) -> list[Listed]:
         """The messages that keep their attempt where the session failed."""
-        broke = self._asked and self._broken
-        return [*self._cut, *self._unparsable, *([self._asked[0]] if broke else [])]
+        coming = self._queue.started if self._queue and self._broken else ()
+        return [*self._cut, *self._unparsable, *islice(coming, 1)]
 
     def _refuse_endless(self, listed: Listed, octets: int) -> None:
         """A server may announce little and send for ever.
@@ -451,10 +364,3 @@ class Session:
                 "deleted",
                 remedy="the next session tries again; if it stays so, look at the message's record",
             )
-
-
-def _outcome(member: Member) -> str:
-    """What `metrics.messages` calls it."""
-    if any(defect.name == NOT_PARSED for defect in member.record.defects):
-        return "quarantined"
-    return "stored" if member.memorable else "truncated"

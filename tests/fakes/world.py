@@ -17,8 +17,9 @@ import msgspec
 
 from ingest.intake.batch import BatchLimits
 from ingest.intake.message import Thresholds
+from ingest.intake.queue import SessionLimits
 from ingest.intake.report import SessionReport
-from ingest.intake.session import Session, SessionLimits, SessionSettings
+from ingest.intake.session import Session, SessionSettings
 from ingest.model import Lease, Mailbox, Record
 from ingest.objects.commits import CommitReader, rebuild_message
 from ingest.objects.log import StoreLog
