@@ -2,7 +2,7 @@
 
 Every task may be lost, doubled or late without harm: what is due stands in the schedule, what is
 to be published in the outbox. So there is no result backend, no retry, no late acknowledgement
-and no beat entry per mailbox, and a hint expires when the next one is about to come.
+and no beat entry per mailbox, and a hint expires when others have followed it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from ingest.state.connect import broker_url
 
 POLL, RELAY, MAINTENANCE = "poll", "relay", "maintenance"  # the queues, one per lane
 
+# A hint ends by its sender's clock, and a worker's may be ahead: too short a life would end every
+# hint before it is taken. Doctor warns of clocks that differ by much less.
+HINT_SECONDS = 30.0
+
 _TICK_SECONDS = 1.0
 _READ_BACK_SECONDS = 300.0
 _SWEEP_SECONDS = 3600.0
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+    expires = max(seconds, HINT_SECONDS)
+    return {"task": task, "schedule": seconds, "options": {"expires": expires}}
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

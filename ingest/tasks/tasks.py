@@ -10,7 +10,7 @@ from ingest.errors import StoreChanged
 from ingest.objects.keys import begun
 from ingest.objects.sweep import sweep as sweep_store
 from ingest.state.readback import Commit
-from ingest.tasks.app import app
+from ingest.tasks.app import HINT_SECONDS, app
 from ingest.tasks.worker import current
 
 log = structlog.get_logger()
@@ -28,10 +28,10 @@ def tick() -> None:
     worker.heartbeat.beat()
     settings = worker.application.settings
     if worker.application.checkpoints.epoch() is None:
-        read_back.apply_async(expires=60)
+        read_back.apply_async(expires=HINT_SECONDS)
     for group, due in worker.application.schedule.groups_due().items():
         for _ in range(min(due, settings.group_slots)):
-            poll.apply_async((group,), expires=settings.poll_seconds)
+            poll.apply_async((group,), expires=HINT_SECONDS)
     worker.observe()
 
 
@@ -41,7 +41,7 @@ def poll(group: str) -> None:
     worker = current()
     worker.heartbeat.beat()
     if worker.poller.poll_group(group):
-        relay.apply_async(expires=60)
+        relay.apply_async(expires=HINT_SECONDS)
 
 
 @app.task(name="relay")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,18 +15,47 @@ from ingest.errors import StoreChanged
 from ingest.settings import Settings
 from ingest.tasks import tasks
 from ingest.tasks import worker as worker_module
+from ingest.tasks.app import HINT_SECONDS
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import mailbox
 from tests.servers.valkey import Valkey
 
 
+class Sent:
+    """What would have been sent to a broker: the tasks' names, arguments and options."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hints: list[tuple[str, tuple[object, ...], dict[str, Any]]] = []
+        for task in (tasks.poll, tasks.relay, tasks.read_back):
+            monkeypatch.setattr(task, "apply_async", partial(self._note, task.name))
+
+    def _note(self, name: str, arguments: tuple[object, ...] = (), **options: object) -> None:
+        self.hints.append((name, arguments, options))
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    return Sent(monkeypatch)
+
+
 @pytest.fixture
 def worker(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    settings = Settings(home=str(tmp_path), redis_url=valkey.url, metrics_port=0)
+    settings = Settings(home=str(tmp_path), redis_url=valkey.url, metrics_port=0, poll_seconds=1)
     with contextlib.closing(Worker(settings)) as worker:
         worker.application.prepare()
         monkeypatch.setattr(worker_module, "_worker", worker)
         yield worker
+
+
+def test_a_tick_hints_at_each_group_as_often_as_it_has_mailboxes_due(
+    worker: Worker, sent: Sent
+) -> None:
+    for name in "ab":
+        worker.application.schedule.schedule(mailbox(name), -1)
+    tasks.tick()
+    group = mailbox().group
+    assert [hint[:2] for hint in sent.hints] == [("poll", (group,)), ("poll", (group,))]
+    assert all(options["expires"] >= HINT_SECONDS for *_, options in sent.hints)
 
 
 def test_nothing_is_claimed_any_more_once_the_store_was_emptied(
