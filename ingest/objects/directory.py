@@ -21,6 +21,7 @@ from typing import BinaryIO, Self
 from ulid import ULID
 
 from ingest.errors import ObjectMissing, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from ingest.failpoints import reach
 from ingest.intake.ports import StoredObject
 from ingest.model import Octets
 from ingest.objects import keys
@@ -60,7 +61,15 @@ def _translated(error: OSError, what: str) -> StoreError:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return StoreFull(line, remedy="free space there, or point INGEST_STORE elsewhere")
-        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOTDIR:
+        case errno.EFBIG:
+            return StoreFull(
+                line, remedy="raise this user's limit (ulimit -f), or use another file system"
+            )
+        case errno.EEXIST | errno.ENOTDIR:
+            return StoreRefused(
+                line, remedy="correct INGEST_STORE, or remove the file in the directory's way"
+            )
+        case errno.EACCES | errno.EPERM | errno.EROFS:
             return StoreRefused(
                 line, remedy="let this user own the directory of INGEST_STORE and write to it"
             )
@@ -288,6 +297,7 @@ class FileWriter:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._store.place(self._aside, self._key)
+                reach("part-completed")
         except StoreError:
             self._remove()
             raise

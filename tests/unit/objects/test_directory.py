@@ -42,6 +42,7 @@ def test_files_and_directories_are_for_this_user_alone(
     [
         (errno.ENOSPC, StoreFull),
         (errno.EDQUOT, StoreFull),
+        (errno.EFBIG, StoreFull),
         (errno.EACCES, StoreRefused),
         (errno.EROFS, StoreRefused),
         (errno.EIO, StoreUnavailable),
@@ -166,11 +167,14 @@ def test_an_upload_directory_that_was_removed_is_made_again(
     store.put("part-2", b"x")
 
 
-def test_a_directory_that_may_not_be_made_is_refused_by_the_probe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "store"])
+def test_a_file_in_the_directory_s_way_is_refused_and_the_setting_named(
+    tmp_path: Path, below: str
+) -> None:
     (tmp_path / "file").write_bytes(b"")
-    probe = DirectoryStore(tmp_path / "file" / "store").probe()
-    assert not probe.usable
-    assert isinstance(probe.steps["write"], StoreRefused | StoreUnavailable)
+    error = DirectoryStore(tmp_path / "file" / below).probe().steps["write"]
+    assert isinstance(error, StoreRefused)
+    assert "INGEST_STORE" in error.remedy
 
 
 def test_a_link_out_of_the_store_is_not_followed_in_listings(
