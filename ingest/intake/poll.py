@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from ingest.errors import IngestError, MailboxPaused, RegistryError, SessionStopped, StateError
+from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.ports import Mailboxes, Schedule, Stop
 from ingest.intake.pressure import BackPressure
@@ -82,6 +83,7 @@ class Poller:
             lease = self._schedule.claim(group, self._pacing.slots, self._pacing.lease_seconds)
             if lease is None:
                 break
+            reach("claimed")
             sessions += 1
             with suppress(Exception):  # logged and counted by poll
                 self.poll(lease)
@@ -141,6 +143,7 @@ class Poller:
             jitter=random.random(),  # noqa: S311 - spreads load, hides nothing
         )
         self._schedule.release(lease, after.due_in, _encoder.encode(after.standing))
+        reach("released")
         log.info("session_completed", **msgspec.structs.asdict(report))
 
     def _note_failure(self, lease: Lease, standing: policy.Standing, error: Exception) -> None:

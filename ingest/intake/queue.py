@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from ingest.failpoints import reach
 from ingest.intake.attempts import Attempts
 from ingest.intake.report import SessionReport
 from ingest.model import Listed
@@ -98,6 +99,7 @@ class Queue:
             self._ready, self._suspects = self._suspects, self._ready
         chunk = [self._waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(self._waiting)))]
         self._attempts.count(chunk)
+        reach("attempts-counted")
         for listed in chunk:
             match self._attempts.care(listed):
                 case "parse":

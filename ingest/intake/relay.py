@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from ingest.failpoints import reach
 from ingest.observability import metrics
 
 log = structlog.get_logger()
@@ -79,8 +80,11 @@ class Relay:
     def _drain(self) -> int:
         published = 0
         while not self._closing() and (events := self._outbox.read(_AT_ONCE)):
+            reach("publishing")
             self._sink.publish(events)
+            reach("published")
             self._outbox.acknowledge([event.entry for event in events])
+            reach("acknowledged")
             published += len(events)
         if published:
             self._outbox.trim()

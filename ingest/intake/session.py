@@ -18,6 +18,7 @@ from typing import NamedTuple
 import structlog
 
 from ingest.errors import CommandRefused, RemoteProtocolError, SessionError, SessionStopped
+from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
@@ -115,6 +116,7 @@ class Session:
             for batch, writing in self._batches():
                 self._wait(writing)  # the commit point: records and parts are durable
                 events = self._ledger.commit(self._lease, batch.commitments())
+                reach("ledger-updated")
                 self._note_committed(batch, events)
                 for member in batch.members:
                     if member.delete:
@@ -124,6 +126,7 @@ class Session:
             farewell = self._maildrop.quit()
             deleted = {number: self._deletes[number] for number in farewell.deleted}
             self._ledger.settle(self._lease, [name for name in deleted.values() if name])
+            reach("settled")
             self._ledger.forget(self._lease, self._listed)
         except BaseException as error:
             self._maildrop.drop()
@@ -261,6 +264,7 @@ class Session:
             try:
                 for octets in retrieval:
                     self._stop.check()
+                    reach("octets-received")
                     draft.feed(octets)
                     self._refuse_endless(listed, draft.octets)
                     if self._watch:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ulid import ULID
 
 from ingest.errors import StoreError
+from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore, PartWriter
 from ingest.model import Record
 from ingest.objects import commits, keys
@@ -30,7 +31,9 @@ class StoreLog:
         return self._store.create(keys.part(batch, number))
 
     def commit(self, batch: str, entries: Sequence[tuple[Record, bytes | None]]) -> None:
+        reach("commit-sending")
         self._store.put(keys.commit(batch), commits.encode(entries))
+        reach("commit-written")
 
     def discard(self, keys: Sequence[str]) -> None:
         with suppress(StoreError):  # a store without the right to delete keeps a few octets more

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from ingest.errors import StoreError, StoreRefused
+from ingest.failpoints import reach
 from ingest.model import Octets
 from ingest.objects.bucket import Bucket
 from ingest.objects.budget import BLOCK, Budget
@@ -122,6 +123,7 @@ class MultipartWriter:
                 body,
                 lambda: self._abandoned,
             )
+        reach("part-block-uploaded")
         self._parts.append(part)
         self._octets += filled
 
@@ -161,6 +163,7 @@ class MultipartWriter:
             self._upload_part(self._block, self._filled)
             if self._upload is not None:
                 self._bucket.complete(self._whole_key, self._upload, self._parts, self._octets)
+                reach("part-completed")
         except BaseException:
             self._abort()
             raise

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ingest.errors import ObjectMissing
+from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore, StoredObject
 from ingest.objects import keys
 
@@ -56,6 +57,7 @@ def sweep(
         after = found[-1].key
         if all(part.modified < before for part in found) and not _committed(store, batch, found):
             store.delete([part.key for part in found])
+            reach("batch-swept")
             batches += 1
             removed += len(found)
     return Swept(batches, removed, uploads, "")

@@ -12,6 +12,7 @@ import structlog
 from redis import Redis
 
 from ingest.errors import StateUnavailable
+from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.state.checkpoint import Checkpoint, Checkpoints
@@ -128,6 +129,7 @@ class ReadBack:
         for commit in self._commits(since):
             events += self._ledger.restore(commit.batch, commit.records)
             batches += 1
+            reach("batch-read-back")
             if time.monotonic() > extended + _EXTEND_EVERY:
                 self._extend(lock_id)
                 extended = time.monotonic()

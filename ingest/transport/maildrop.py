@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ingest.errors import CommandRefused
+from ingest.failpoints import reach
 from ingest.intake.ports import Farewell
 from ingest.model import Listed
 from ingest.pop3 import commands
@@ -99,6 +100,7 @@ class Pop3Maildrop:
         count = self._count()
         self._announced = self._sizes(count)
         names = self._unique_ids()
+        reach("listed")
         uses = Counter(names.values())
         return [
             Listed(
@@ -153,7 +155,11 @@ class Pop3Maildrop:
         try:
             self._finish_answers()
             self._flush_deletes()
-            reply = self._dialogue.ask(commands.QUIT)
+            reach("quit-sending")
+            self._dialogue.send(commands.QUIT)
+            reach("quit-sent")
+            reply = self._dialogue.reply()
+            reach("quit-answered")
         finally:
             self.drop()
         self._require(reply)
@@ -245,6 +251,7 @@ class Pop3Maildrop:
         while self._deletes:
             room = min(len(self._deletes), WINDOW_COMMANDS if self._pipelining else 1)
             self._dialogue.send(*[commands.dele(self._deletes.popleft()) for _ in range(room)])
+            reach("dele-sent")
             self._finish_answers()
 
     def _finish_answers(self) -> None:
@@ -259,6 +266,7 @@ class Pop3Maildrop:
 
     def _note(self, reply: Reply) -> None:
         """The answer to a DELE."""
+        reach("dele-answered")
         if reply.ok:
             self._deleted.add(reply.command.number)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from ingest.errors import RemoteProtocolError, TlsFailed
+from ingest.failpoints import reach
 from ingest.model import Mailbox
 from ingest.pop3 import commands
 from ingest.pop3.events import Challenge, Greeting, Reply
@@ -60,6 +61,7 @@ def open_maildrop(
         secrets = (password, response[:_RESPONSE_BEGINNING])
         dialogue = Dialogue(wire, peer, mailbox.username, secrets)
         _await_greeting(dialogue)
+        reach("connected")
         capabilities = _capabilities(dialogue)
         if mailbox.tls == "starttls":
             _start_tls(dialogue, mailbox, capabilities)
@@ -67,6 +69,7 @@ def open_maildrop(
         elif mailbox.tls == "none":
             log.warning("plaintext_session", mailbox=mailbox.id, host=mailbox.host)
         _sign_in(dialogue, mailbox.username, password, capabilities)
+        reach("signed-in")
         return Pop3Maildrop(dialogue, _capabilities(dialogue) or capabilities)
     except BaseException:
         wire.close()
