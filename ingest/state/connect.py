@@ -114,7 +114,7 @@ class Persistence(NamedTuple):
 
     version: str
     run_id: str  # another one after every restart
-    kind: str  # "always", "everysec", "no" (AOF), "aof" (fsync unknown), "rdb", "none"
+    kind: str  # "always", "everysec", "no" (AOF), "aof" (fsync unknown), "rdb" (at most), "none"
     sentence: str
     warnings: tuple[str, ...]
 
@@ -133,7 +133,7 @@ def persistence(client: Redis) -> Persistence:
     version = str(info["redis_version"])
     if tuple(int(number) for number in version.split(".")[:2]) < OLDEST_VERSION:
         raise StateRefused(f"Redis {version} is too old", remedy="use Redis 6.2, Valkey, or newer")
-    kind = (fsync or "aof") if info.get("aof_enabled") else "rdb" if saves else "none"
+    kind = (fsync or "aof") if info.get("aof_enabled") else "none" if saves == "" else "rdb"
     policy = str(info.get("maxmemory_policy", "noeviction"))
     warnings = []
     if kind == "none":
@@ -160,13 +160,13 @@ _SENTENCES = {
 }
 
 
-def _setting(client: Redis, name: str) -> str:
-    """One configuration value; empty where the server doesn't tell (managed services don't)."""
+def _setting(client: Redis, name: str) -> str | None:
+    """One configuration value; None where the server doesn't tell (managed services don't)."""
     try:
         answer: Mapping[str, str] = client.config_get(name)  # type: ignore[assignment]  # sync
     except redis.exceptions.ResponseError:
-        return ""
-    return str(answer.get(name, ""))
+        return None
+    return answer.get(name)
 
 
 def _checked(url: str) -> SplitResult:

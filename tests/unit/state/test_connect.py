@@ -144,8 +144,11 @@ def test_a_managed_server_that_hides_its_configuration_is_no_failure() -> None:
     with valkey_server() as server:
         admin = connect(server.url)
         admin.execute_command("ACL SETUSER app on >pw ~mail-ingest:* +@all -config")  # type: ignore[no-untyped-call]  # theirs
-        told = persistence(connect(server.url.replace("unix://", "unix://app:pw@")))
-    assert told.kind == "aof"
+        client = connect(server.url.replace("unix://", "unix://app:pw@"))
+        assert persistence(client).kind == "aof"
+        admin.config_set("appendonly", "no")  # it may have snapshots, and does not say
+        assert persistence(client).kind == "rdb"
+        assert persistence(client).warnings == ()
 
 
 def test_a_server_too_old_is_refused(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
