@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -80,6 +80,7 @@ class Application:
     read_back: ReadBack
     shutdown: Shutdown
     committer: ThreadPoolExecutor
+    beat: Callable[[], None] = lambda: None  # called all the while by whatever works
 
     def __repr__(self) -> str:
         """No parts: some hold secrets."""
@@ -122,7 +123,7 @@ class Application:
         settings = self.settings
         client = connect(settings.events_url) if settings.events_url else self.redis
         sink = RedisStreamSink(client, settings.events_stream, settings.events_maxlen)
-        return Relay(self.outbox, sink, lambda: self.shutdown.closing)
+        return Relay(self.outbox, sink, lambda: self.shutdown.closing, self.beat)
 
     def open_maildrop(self, mailbox: Mailbox, stop: Stop) -> Pop3Maildrop:
         """Connect and sign in.
@@ -144,7 +145,7 @@ class Application:
     @contextmanager
     def _hold(self, lease: Lease) -> Iterator[Stop]:
         with self.keeper.hold(lease):
-            yield SessionStop(lease, self.keeper.lost, self.shutdown)
+            yield SessionStop(lease, self.keeper.lost, self.shutdown, self.beat)
 
     def _run_session(
         self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
@@ -163,14 +164,26 @@ class Application:
 
 
 @contextmanager
-def open_application(settings: Settings, shutdown: Shutdown | None = None) -> Iterator[Application]:
+def open_application(
+    settings: Settings, shutdown: Shutdown | None = None, beat: Callable[[], None] = lambda: None
+) -> Iterator[Application]:
     """All parts, for the length of the block. Starts the embedded Valkey where none is set.
+
+    Args:
+        settings: of the process.
+        shutdown: the end of the process.
+        beat: called all the while by whatever works, or waits for store or server with a deadline.
 
     Raises:
         SettingsError: a setting is wrong.
         StateError, StoreError: Redis or the store refuses us.
     """
     shutdown = shutdown or Shutdown()
+
+    def over() -> bool:
+        beat()
+        return shutdown.final
+
     _keep_freed_memory()
     with ExitStack() as stack:
         if settings.embedded:
@@ -178,9 +191,7 @@ def open_application(settings: Settings, shutdown: Shutdown | None = None) -> It
         redis = connect(redis_url(settings))
         stack.callback(redis.close)
         budget = Budget(settings.buffer_octets)
-        store = open_store(
-            settings.store_url, budget, _s3_options(settings), lambda: shutdown.final
-        )
+        store = open_store(settings.store_url, budget, _s3_options(settings), over)
         stack.callback(store.close)
         log = StoreLog(store)
         schedule = Schedule(redis)
@@ -199,9 +210,14 @@ def open_application(settings: Settings, shutdown: Shutdown | None = None) -> It
             outbox=Outbox(redis, SINK),
             checkpoints=Checkpoints(redis, store),
             read_back=ReadBack(
-                redis, store, lambda since: _commits(log, since), settings.poll_seconds
+                redis,
+                store,
+                lambda since: _commits(log, since),
+                spread_seconds=settings.poll_seconds,
+                beat=beat,
             ),
             shutdown=shutdown,
+            beat=beat,
             committer=stack.enter_context(_committer()),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple, Protocol
@@ -20,6 +21,9 @@ from ingest.model import Lease, Mailbox
 from ingest.observability import metrics
 
 log = structlog.get_logger()
+
+# So long a call may claim; then its thread is for others, and what is due gets another hint.
+_TURN_SECONDS = 30.0
 
 _encoder = msgspec.json.Encoder()
 
@@ -51,6 +55,7 @@ class Poller:
         run_session: the session.
         pacing: how often and how many.
         pressure: says when nothing should be claimed.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Poller:
         run_session: RunSession,
         pacing: Pacing,
         pressure: BackPressure,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mailboxes = mailboxes
         self._schedule = schedule
@@ -69,17 +75,20 @@ class Poller:
         self._run_session = run_session
         self._pacing = pacing
         self._pressure = pressure
+        self._clock = clock
 
     def poll_group(self, group: str) -> int:
         """Hold sessions with the group's due mailboxes until none is due; how many.
 
+        Claims no more after half a minute, so that other groups and tasks have their turn.
         A session that fails is logged and counted; the next mailbox is claimed all the same.
 
         Raises:
             StateError: nothing can be claimed.
         """
         sessions = 0
-        while not self._pressure():
+        ends = self._clock() + _TURN_SECONDS
+        while self._clock() < ends and not self._pressure():
             lease = self._schedule.claim(group, self._pacing.slots, self._pacing.lease_seconds)
             if lease is None:
                 break

@@ -56,12 +56,20 @@ class Relay:
         outbox: what waits.
         sink: where it goes.
         closing: says that the process is about to end.
+        beat: called for every few hundred events: the relay is at work.
     """
 
-    def __init__(self, outbox: Outbox, sink: Sink, closing: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        closing: Callable[[], bool],
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._outbox = outbox
         self._sink = sink
         self._closing = closing
+        self._beat = beat
         self._working = threading.Lock()
 
     def drain(self) -> int:
@@ -80,6 +88,7 @@ class Relay:
     def _drain(self) -> int:
         published = 0
         while not self._closing() and (events := self._outbox.read(_AT_ONCE)):
+            self._beat()
             reach("publishing")
             self._sink.publish(events)
             reach("published")

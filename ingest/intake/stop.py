@@ -37,12 +37,20 @@ class SessionStop:
         lease: the session's right to the mailbox.
         lost: whether the lease is lost.
         shutdown: the end of the process.
+        beat: called by every check, which is at least every second: the session is at work.
     """
 
-    def __init__(self, lease: Lease, lost: Callable[[Lease], bool], shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        lost: Callable[[Lease], bool],
+        shutdown: Shutdown,
+        beat: Callable[[], None],
+    ) -> None:
         self._lease = lease
         self._lost = lost
         self._shutdown = shutdown
+        self._beat = beat
 
     @property
     def closing(self) -> bool:
@@ -51,6 +59,7 @@ class SessionStop:
 
     def check(self) -> None:
         """Raises SessionStopped or LeaseLost where the session must end now."""
+        self._beat()
         if self._lost(self._lease):
             raise LeaseLost(
                 f"mailbox {self._lease.mailbox}: the lease was lost, another worker may hold it",

@@ -1,7 +1,7 @@
 """What probes and Prometheus ask of a process, over HTTP.
 
     /metrics   the metrics
-    /healthz   200 while tasks beat the heart; 503 once they stopped: restart the process
+    /healthz   200 while what works beats the heart; 503 once it stopped: restart the process
     /readyz    200 while Redis and the store answer; 503 otherwise, with the reasons
 
 A worker can lose its consumer and still answer pings, so its health is what its tasks do, not
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 class Heartbeat:
-    """The time since a task last ran. Starting counts as a beat."""
+    """The time since a task began, or last showed that it is at work. Starting counts as a beat."""
 
     def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit_seconds
@@ -46,7 +46,7 @@ class Heartbeat:
         self._last = clock()
 
     def beat(self) -> None:
-        """A task has run."""
+        """A task begins, or goes on."""
         self._last = self._clock()
 
     def complaint(self) -> str:
@@ -54,7 +54,7 @@ class Heartbeat:
         silent = self._clock() - self._last
         if silent <= self._limit:
             return ""
-        return f"no task has run for {silent:.0f} s (limit {self._limit:.0f} s)"
+        return f"no task has been at work for {silent:.0f} s (limit {self._limit:.0f} s)"
 
 
 class HealthServer:

@@ -51,6 +51,7 @@ class ReadBack:
         store: where mailboxes and checkpoint are.
         commits: yields the commit objects of batches begun at or after that time (None: all).
         spread_seconds: the first polls of all mailboxes are spread over so many seconds.
+        beat: called for each commit object: the read-back is at work.
         prefix: of our keys.
     """
 
@@ -60,6 +61,8 @@ class ReadBack:
         store: ObjectStore,
         commits: Callable[[datetime | None], Iterable[Commit]],
         spread_seconds: float,
+        *,
+        beat: Callable[[], None] = lambda: None,
         prefix: str = PREFIX,
     ) -> None:
         self._checkpoints = Checkpoints(client, store, prefix)
@@ -69,6 +72,7 @@ class ReadBack:
         self._schedule = Schedule(client, prefix)
         self._commits = commits
         self._spread_seconds = spread_seconds
+        self._beat = beat
         self._lock = self._redis.key("read-back")
 
     def run_if_lost(self) -> ReadBackDone | None:
@@ -99,6 +103,7 @@ class ReadBack:
         """
         unknown = self._ledger.unknown_batches(listed)
         for batch in unknown:
+            self._beat()
             commit = read(batch)
             events = self._ledger.restore(commit.batch, commit.records)
             log.warning("batch_read_back", batch=batch, events=events)
@@ -127,6 +132,7 @@ class ReadBack:
         batches, events = 0, 0
         extended = time.monotonic()
         for commit in self._commits(since):
+            self._beat()
             events += self._ledger.restore(commit.batch, commit.records)
             batches += 1
             reach("batch-read-back")

@@ -37,7 +37,7 @@ def tick() -> None:
 
 @app.task(name="poll")
 def poll(group: str) -> None:
-    """Hold sessions with the due mailboxes of a group until none is due."""
+    """Hold sessions with the due mailboxes of a group. Ticks go on hinting at those still due."""
     worker = current()
     worker.heartbeat.beat()
     if worker.poller.poll_group(group):

@@ -19,7 +19,8 @@ from ingest.settings import Settings
 
 log = structlog.get_logger()
 
-# Beat ticks every second, so a consumer that consumes beats the heart as often.
+# Beat ticks every second, so a consumer that consumes beats the heart as often; one whose threads
+# are all in sessions does it there.
 _HEARTBEAT_SECONDS = 60.0
 
 
@@ -28,10 +29,12 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._stack = ExitStack()
-        self.application: Application = self._stack.enter_context(open_application(settings))
+        self.heartbeat = Heartbeat(_HEARTBEAT_SECONDS)
+        self.application: Application = self._stack.enter_context(
+            open_application(settings, beat=self.heartbeat.beat)
+        )
         self.poller: Poller = self.application.poller()
         self.relay: Relay = self.application.relay()
-        self.heartbeat = Heartbeat(_HEARTBEAT_SECONDS)
         if settings.metrics_port:
             self._stack.enter_context(
                 HealthServer(

@@ -53,6 +53,7 @@ class Fleet:
         self.mailboxes = Mailboxes(*map(mailbox, names))
         self.polled: list[str] = []
         self.errors: dict[str, Exception] = {}
+        self.session_seconds = 0.0
         self.waiting = 0
         self.closing = False
         self.poller = Poller(
@@ -64,6 +65,7 @@ class Fleet:
             pressure=BackPressure(
                 lambda: self.waiting, lambda: self.closing, lambda: self.state.clock
             ),
+            clock=lambda: self.state.clock,
         )
         for one in self.mailboxes.known.values():
             self.schedule.schedule(one, 0)
@@ -77,6 +79,7 @@ class Fleet:
         self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
     ) -> SessionReport:
         self.polled.append(mailbox.id)
+        self.state.clock += self.session_seconds
         if mailbox.id in self.errors:
             raise self.errors[mailbox.id]
         return SessionReport(mailbox=mailbox.id)
@@ -95,6 +98,14 @@ def test_every_due_mailbox_is_polled_once_and_is_due_again_later() -> None:
     assert sorted(fleet.polled) == ["mb-a", "mb-b", "mb-c"]
     assert fleet.poll() == 0
     assert 27 <= (fleet.due_in("mb-a") or 0) <= 50
+
+
+def test_a_group_has_its_turn_and_leaves_the_thread_to_others_then() -> None:
+    fleet = Fleet("a", "b", "c", "d")
+    fleet.session_seconds = 20
+    assert fleet.poll() == 2
+    assert fleet.schedule.groups_due() == {mailbox("a").group: 2}
+    assert fleet.poll() == 2
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed("cut"), ZeroDivisionError("a bug")])

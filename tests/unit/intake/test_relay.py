@@ -42,10 +42,12 @@ class Collecting:
 
 
 def test_everything_that_waits_is_published_in_order() -> None:
-    outbox, sink = Waiting(1200), Collecting()
-    assert Relay(outbox, sink, lambda: False).drain() == 1200
+    outbox, sink, beats = Waiting(1200), Collecting(), list[int]()
+    relay = Relay(outbox, sink, lambda: False, lambda: beats.append(len(sink.events)))
+    assert relay.drain() == 1200
     assert [event.id for event in sink.events] == [f"id-{n}" for n in range(1200)]
     assert (outbox.waiting, outbox.trimmed) == ([], 1)
+    assert beats == [0, 500, 1000]
 
 
 def test_what_the_sink_did_not_confirm_stays_and_is_sent_again() -> None:

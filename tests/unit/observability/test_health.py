@@ -54,7 +54,7 @@ def test_a_heart_that_beats_is_healthy_and_one_that_stopped_is_not() -> None:
         clock.seconds += 50
         assert get(server, "/healthz") == (200, "ok\n")
         clock.seconds += 50
-        assert get(server, "/healthz") == (503, "no task has run for 100 s (limit 60 s)\n")
+        assert get(server, "/healthz") == (503, "no task has been at work for 100 s (limit 60 s)\n")
         heartbeat.beat()
         assert get(server, "/healthz") == (200, "ok\n")
 

@@ -51,12 +51,16 @@ class Fleet:
     def __init__(self, client: Redis, store: MemoryStore, log: Log) -> None:
         self.client = client
         self.log = log
+        self.beats = 0
         self.checkpoints = Checkpoints(client, store)
-        self.readback = ReadBack(client, store, log, 30)
+        self.readback = ReadBack(client, store, log, spread_seconds=30, beat=self.beat)
         self.registry = Registry(client, store)
         self.schedule = Schedule(client)
         self.ledger = RedisLedger(client)
         self.outbox = Outbox(client, "sink")
+
+    def beat(self) -> None:
+        self.beats += 1
 
     def ingest(self, octets: str, batch: str) -> None:
         """A batch in the log and in the ledger."""
@@ -120,6 +124,12 @@ def test_an_empty_redis_has_everything_again_from_the_log(fleet: Fleet) -> None:
     assert fleet.ledger.known("mb-a", ["one"])
     assert not fleet.checkpoints.lost()
     assert fleet.ledger.unknown_batches([BATCH]) == []
+
+
+def test_a_read_back_shows_all_the_while_that_it_is_at_work(fleet: Fleet) -> None:
+    fleet.log.commits += [Commit(f"01{n}", [record(str(n))]) for n in range(9)]
+    fleet.readback.run_if_lost()
+    assert fleet.beats >= 9
 
 
 def test_the_log_is_read_from_the_checkpoint_on(fleet: Fleet) -> None:

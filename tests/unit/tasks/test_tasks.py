@@ -58,6 +58,16 @@ def test_a_tick_hints_at_each_group_as_often_as_it_has_mailboxes_due(
     assert all(options["expires"] >= HINT_SECONDS for *_, options in sent.hints)
 
 
+def test_a_session_shows_that_the_worker_is_alive_though_no_task_begins(worker: Worker) -> None:
+    lease = worker.application.schedule.claim_mailbox(mailbox(), 60)
+    assert lease
+    with worker.application._hold(lease) as stop:
+        worker.heartbeat._last -= 1000
+        assert worker.heartbeat.complaint()
+        stop.check()
+        assert not worker.heartbeat.complaint()
+
+
 def test_nothing_is_claimed_any_more_once_the_store_was_emptied(
     worker: Worker, tmp_path: Path
 ) -> None:
