@@ -94,10 +94,11 @@ class Children:
         self._children.append(child)
         return child
 
-    def keep_running(self, ended: threading.Event) -> None:
-        """Restart what dies, until `ended` is set."""
+    def keep_running(self, ended: threading.Event, look: Callable[[], None] = lambda: None) -> None:
+        """Restart what dies, until `ended` is set; `look` sees to what is no child, as often."""
         due: dict[Child, float] = {}
         while not ended.wait(_POLL_SECONDS):
+            look()
             for child in self._children:
                 code = child.process.poll()
                 if code is None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -55,7 +55,7 @@ def up() -> None:
     from ingest.bootstrap import open_application
 
     settings = from_environment()
-    with open_application(settings) as application:  # also keeps the embedded Valkey running
+    with _valkey(settings) as revive, open_application(settings) as application:
         mailboxes = len(application.registry.list())
         output.print_facts(_places(settings, mailboxes))
         with (
@@ -64,9 +64,30 @@ def up() -> None:
         ):
             for name in ("worker", "beat"):
                 all_.add(Child(name, ingest_arguments(name), environment={}))
-            all_.keep_running(ended)
+            all_.keep_running(ended, revive)
             output.say("stopping: sessions finish what they have ...")
     output.say("stopped")
+
+
+@contextmanager
+def _valkey(settings: Settings) -> Iterator[Callable[[], None]]:
+    """The embedded Valkey, where it is used, and what starts it again where it died.
+
+    Raises:
+        SettingsError, StateUnavailable: it does not come up, now or again.
+    """
+    if not settings.embedded:
+        yield lambda: None
+        return
+    from ingest.state.embedded import EmbeddedValkey
+
+    def revive() -> None:
+        if not valkey.runs():
+            output.say("the embedded Valkey ended; again now")
+            valkey.start()
+
+    with EmbeddedValkey(settings.valkey_directory) as valkey:
+        yield revive
 
 
 def demo(

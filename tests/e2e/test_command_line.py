@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from ingest.bootstrap import open_application
 from ingest.cli import app
@@ -347,6 +352,46 @@ def test_up_polls_restarts_what_dies_and_leaves_nothing_behind(
     assert code == 0, log.read_text()
     assert "worker ended (signal SIGKILL)" in log.read_text()
     assert _processes_of(home) == []
+
+
+def test_up_goes_on_when_the_valkey_ends_or_the_command_that_started_it(
+    add: Run, server: DemoServer, home: Path
+) -> None:
+    ingest = [sys.executable, "-m", "ingest.cli"]
+    log = home.with_name("up.log")
+    with log.open("wb") as output:
+        tail = subprocess.Popen([*ingest, "events", "tail"], stdout=output, stderr=output)
+        eventually(lambda: _valkey_of(home) != 0)
+        up = subprocess.Popen([*ingest, "up"], stdout=output, stderr=output)
+    try:
+        eventually(lambda: "worker_started" in log.read_text())
+        tail.send_signal(signal.SIGINT)
+        tail.wait(60)
+        assert add("orders").code == 0
+        eventually(lambda: server.waiting("orders") == ())
+        died = _valkey_of(home)
+        os.kill(died, signal.SIGKILL)
+        eventually(lambda: _valkey_of(home) not in (0, died))
+        assert add("support").code == 0
+        eventually(lambda: server.waiting("support") == ())
+    finally:
+        up.terminate()
+        code = up.wait(60)
+
+    assert code == 0, log.read_text()
+    assert "the embedded Valkey ended" in log.read_text()
+    assert _processes_of(home) == []
+
+
+def _valkey_of(home: Path) -> int:
+    """The process id of the home's Valkey; 0: there is none."""
+    path = str(home / "valkey" / "valkey.sock")
+    with contextlib.closing(Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0))) as client:
+        try:
+            told: Any = client.info("server")
+        except RedisError:
+            return 0
+    return int(told["process_id"])
 
 
 def _children(parent: int, words: str) -> list[int]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import exceptions
 
 from ingest.errors import SettingsError, StateUnavailable
 from ingest.state.connect import connect, persistence
@@ -32,28 +35,41 @@ def test_it_starts_durable_and_private_and_keeps_what_it_had(directory: Path) ->
         assert connect(embedded.url).get("kept") == b"1"
 
 
-def test_stopping_ends_the_process(directory: Path) -> None:
-    embedded = EmbeddedValkey(directory)
-    embedded.start()
-    process = embedded._process
-    assert process is not None
-    embedded.stop()
-    assert process.returncode is not None
-    embedded.stop()
+def pid(directory: Path) -> int:
+    return int((directory / "pid").read_text())
 
 
 def test_it_does_not_die_of_the_signals_of_our_terminal(directory: Path) -> None:
-    with EmbeddedValkey(directory) as embedded:
-        assert embedded._process is not None
-        assert os.getpgid(embedded._process.pid) != os.getpgid(0)
+    with EmbeddedValkey(directory):
+        assert os.getsid(pid(directory)) != os.getsid(0)
 
 
-def test_one_that_runs_is_used_and_left_running(directory: Path) -> None:
-    with EmbeddedValkey(directory) as first:
-        with EmbeddedValkey(directory) as second:
-            assert second.url == first.url
-            assert not second.started
-        assert connect(first.url).ping()
+def test_it_ends_with_the_last_of_those_who_use_it(directory: Path) -> None:
+    first, second, third = (EmbeddedValkey(directory) for _ in range(3))
+    first.start()
+    second.start()
+    first.stop()
+    third.start()
+    assert connect(third.url).ping()
+    third.stop()
+    third.stop()
+    assert second.runs()
+    assert connect(second.url).ping()
+    second.stop()
+    assert not second.runs()
+    with pytest.raises(exceptions.ConnectionError):
+        connect(second.url).ping()
+
+
+def test_it_ends_with_the_next_user_where_the_last_one_was_killed(directory: Path) -> None:
+    code = "import sys, pathlib, os, ingest.state.embedded as module\n"
+    code += "module.EmbeddedValkey(pathlib.Path(sys.argv[1])).start()\nos.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(directory)], check=False)
+    embedded = EmbeddedValkey(directory)
+    assert embedded.runs()
+    with embedded:
+        pass
+    assert not embedded.runs()
 
 
 def test_of_many_starters_one_starts_it(directory: Path) -> None:
@@ -63,9 +79,29 @@ def test_of_many_starters_one_starts_it(directory: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(one.started for one in many) == 1
+    assert connect(many[0].url).ping()
+    assert (directory / "log").read_text().count("Server initialized") == 1
     for one in many:
         one.stop()
+
+
+def test_one_that_died_is_started_again_with_what_it_had(directory: Path) -> None:
+    with EmbeddedValkey(directory) as embedded:
+        connect(embedded.url).set("kept", "1")
+        os.kill(pid(directory), signal.SIGKILL)
+        embedded.start()
+        assert connect(embedded.url).get("kept") == b"1"
+    assert not embedded.runs()
+
+
+def test_one_that_hangs_is_killed_at_the_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.state.embedded._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("ingest.state.embedded._STOP_SECONDS", 0.1)
+    with EmbeddedValkey(directory) as embedded:
+        os.kill(pid(directory), signal.SIGSTOP)
+    assert not embedded.runs()
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(directory: Path) -> None:
@@ -87,7 +123,7 @@ def test_one_that_can_not_start_names_its_log(directory: Path) -> None:
     (directory / "appendonlydir").mkdir(parents=True)
     (directory / "appendonlydir" / "appendonly.aof.manifest").write_text("no manifest\n")
     embedded = EmbeddedValkey(directory)
-    with pytest.raises(StateUnavailable, match="ended with status") as caught:
+    with pytest.raises(StateUnavailable, match="ended as it started") as caught:
         embedded.start()
     assert "log" in caught.value.remedy
-    assert not embedded.started
+    assert not embedded.runs()
