@@ -18,7 +18,7 @@ from ingest.state.commands import CHUNK, PREFIX, Commands
 BLOCK_MS_MAX: Final = 5_000  # below the client's time limit for an answer
 ABANDONED_MS: Final = 60_000  # a consumer that has not acknowledged for so long is taken for dead
 CONSUMER_KEPT_MS: Final = 86_400_000
-_ADOPT_EVERY: Final = 30  # seconds between two looks for what dead consumers left
+ADOPT_EVERY: Final = 30  # seconds between two looks for what dead consumers left
 
 
 class Outbox:
@@ -113,7 +113,7 @@ class Outbox:
 
     def _adopt(self, count: int) -> None:
         """Take over what dead consumers have read and not acknowledged."""
-        if time.monotonic() < self._adopted_at + _ADOPT_EVERY:
+        if time.monotonic() < self._adopted_at + ADOPT_EVERY:
             return
         self._redis.run(
             *("XAUTOCLAIM", self._key, self._sink, self._consumer),

@@ -23,7 +23,7 @@ from ingest.state.schedule import Schedule
 
 log = structlog.get_logger()
 
-_LOCK_SECONDS: Final = 120
+LOCK_SECONDS: Final = 120
 _EXTEND_EVERY: Final = 20
 
 
@@ -86,7 +86,7 @@ class ReadBack:
         if not self._checkpoints.lost():
             return None
         lock_id = secrets.token_hex(16)
-        if not self._redis.run("SET", self._lock, lock_id, "NX", "EX", _LOCK_SECONDS):
+        if not self._redis.run("SET", self._lock, lock_id, "NX", "EX", LOCK_SECONDS):
             return None
         try:
             if not self._checkpoints.lost():  # somebody finished between the two lines above
@@ -156,7 +156,7 @@ class ReadBack:
             raise self._lock_lost()
 
     def _extend(self, lock_id: str) -> None:
-        if not self._redis.call("extend", [self._lock], [lock_id, _LOCK_SECONDS]):
+        if not self._redis.call("extend", [self._lock], [lock_id, LOCK_SECONDS]):
             raise self._lock_lost()
 
     def _give_up(self, lock_id: str) -> None:

@@ -16,7 +16,7 @@ from unittest import mock
 import msgspec
 
 from ingest.events.schema import CloudEvent
-from ingest.model import Record
+from ingest.model import Mailbox, Record
 from ingest.objects.budget import Budget
 from ingest.objects.commits import rebuild_message
 from ingest.objects.log import StoreLog
@@ -26,6 +26,7 @@ from ingest.objects.probe import Store
 from ingest.settings import Settings, from_environment
 from ingest.state.connect import connect
 from tests.servers.dovecot import PASSWORD, Dovecot
+from tests.servers.seaweedfs import SeaweedFs
 
 _SERVING = {
     "INGEST_POLL_SECONDS": "1",
@@ -93,7 +94,7 @@ class Fleet:
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stderr}"
         return done.stdout
 
-    def add(self, dovecot: Dovecot, user: str, *options: str, scheme: str = "pop3s") -> None:
+    def add(self, dovecot: Dovecot, user: str, *options: str, scheme: str = "pop3s") -> Mailbox:
         """Register a user's maildrop, as `mailbox add` does it."""
         port = dovecot.pop3s_port if scheme == "pop3s" else dovecot.pop3_port
         self.run(
@@ -106,13 +107,18 @@ class Fleet:
             "--yes",
             *options,
         )
+        return msgspec.json.decode(self.run("mailbox", "show", user, "--json"), type=Mailbox)
 
     def start(self, role: str) -> Running:
         """Start `ingest worker` or `ingest beat`."""
-        log = self.directory / f"{role}-{len(self.processes)}.log"
+        return self.launch([sys.executable, "-m", "ingest.cli", role])
+
+    def launch(self, command: Sequence[str]) -> Running:
+        """Start any program in the fleet's environment."""
+        log = self.directory / f"{command[3]}-{len(self.processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ingest.cli", role],
+                command,
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -160,6 +166,17 @@ class Fleet:
             ) as store,
         ):
             yield store
+
+
+def s3_settings(server: SeaweedFs, prefix: str) -> dict[str, str]:
+    """The variables that make a fleet store there."""
+    return {
+        **server.environment,
+        "INGEST_STORE": f"s3://{server.bucket}/{prefix}",
+        "INGEST_S3_ENDPOINT": server.endpoint,
+        "INGEST_S3_REGION": "us-east-1",
+        "INGEST_S3_PATH_STYLE": "true",
+    }
 
 
 def stored(store: Store) -> list[Record]:

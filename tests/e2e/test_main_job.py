@@ -12,7 +12,7 @@ import pytest
 from ingest.model import Record
 from ingest.objects.probe import Store
 from tests import messages
-from tests.e2e.fleet import Fleet, fleet, stored
+from tests.e2e.fleet import Fleet, fleet, s3_settings, stored
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey
@@ -27,13 +27,7 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> Iter
     settings: dict[str, str] = {}
     if request.param == "seaweedfs":
         server: SeaweedFs = request.getfixturevalue("seaweedfs")
-        settings = {
-            **server.environment,
-            "INGEST_STORE": f"s3://{server.bucket}/{tmp_path.name}",
-            "INGEST_S3_ENDPOINT": server.endpoint,
-            "INGEST_S3_REGION": "us-east-1",
-            "INGEST_S3_PATH_STYLE": "true",
-        }
+        settings = s3_settings(server, tmp_path.name)
     with fleet(tmp_path, valkey.url, settings) as made:
         yield made
 

@@ -1,0 +1,134 @@
+"""kill -9 of a real worker at each arrow of the way of a message, and what is left of it.
+
+What must hold is told from Dovecot's maildrop, from the store and from the stream of events, never
+from what the worker thinks of itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ingest.failpoints import FAILPOINTS
+from ingest.model import Mailbox
+from ingest.objects.sweep import sweep
+from ingest.state.connect import connect
+from tests import messages
+from tests.e2e.fleet import Fleet, Running, fleet, s3_settings, stored
+from tests.servers.dovecot import Dovecot, Maildrop
+from tests.servers.seaweedfs import SeaweedFs
+from tests.servers.valkey import Valkey
+
+SMALL = 30
+LARGE_OCTETS = 20_000_000  # three blocks of a multipart upload
+# Not the first time, where there is more to lose at a later one.
+TIMES = {"octets-received": 12, "dele-answered": 5, "part-block-uploaded": 2, "ledger-updated": 2}
+# Those that only a worker after another one's death comes to.
+AFTERMATH = {"batch-read-back", "batch-swept"}
+
+
+@pytest.fixture
+def ours(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Fleet]:
+    settings = {
+        **s3_settings(seaweedfs, tmp_path.name),
+        "INGEST_LEASE_SECONDS": "2",
+        "INGEST_BATCH_MESSAGES": "10",
+    }
+    with fleet(tmp_path, valkey.url, settings) as made:
+        yield made
+
+
+def delivered(maildrop: Maildrop) -> set[str]:
+    """Fill the maildrop, a large message in the middle; the hashes of what is in it."""
+    everything = [messages.small(seed).octets for seed in range(SMALL)]
+    everything.insert(SMALL // 2, messages.with_attachment(1, LARGE_OCTETS).octets)
+    maildrop.deliver_many(everything)
+    return {sha256(octets) for octets in everything}
+
+
+def sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+def work(ours: Fleet, mailbox: Mailbox, *arguments: str) -> Running:
+    return ours.launch([sys.executable, "-m", "tests.faults.armed", mailbox.group, *arguments])
+
+
+def assert_nothing_is_lost(ours: Fleet, maildrop: Maildrop, delivered: set[str]) -> None:
+    left = {sha256(octets) for octets in maildrop.messages()}
+    with ours.store() as store:
+        assert delivered - left <= {record.sha256 for record in stored(store)}
+
+
+def assert_all_arrived_once(ours: Fleet, maildrop: Maildrop, delivered: set[str]) -> None:
+    ours.wait(lambda: {event.data.sha256 for event in ours.events()} == delivered)
+    ours.wait(lambda: not maildrop.count())
+    with ours.store() as store:
+        ids = {event.id for record in stored(store) for event in record.events}
+    assert len(ids) == len(delivered)
+    events = {event.id: event for event in ours.events()}
+    assert events.keys() == ids
+    assert all(events[event.id] == event for event in ours.events())
+
+
+def assert_the_sweep_leaves_only_what_is_referred_to(ours: Fleet) -> None:
+    with ours.store() as store:
+        sweep(store, age=timedelta())
+        batches = {found.key.split("/")[-2] for found in store.list("mail/")}
+        assert batches == {record.batch for record in stored(store)}
+        assert store.abort_uploads(store.now() + timedelta(days=1)) == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("point", [one for one in FAILPOINTS if one not in AFTERMATH])
+def test_a_worker_killed_there_loses_nothing_and_says_nothing_twice(
+    point: str, ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
+) -> None:
+    expected = delivered(maildrop)
+    mailbox = ours.add(dovecot, maildrop.name)
+    dying = work(ours, mailbox, point, str(TIMES.get(point, 1)))
+    assert dying.process.wait(60) == -signal.SIGKILL, ours.logs()[-4000:]
+    assert_nothing_is_lost(ours, maildrop, expected)
+    living = work(ours, mailbox)
+    assert_all_arrived_once(ours, maildrop, expected)
+    living.kill()
+    assert_the_sweep_leaves_only_what_is_referred_to(ours)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_killed_while_it_reads_back_leaves_the_rest_to_the_next(
+    ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, valkey: Valkey
+) -> None:
+    expected = delivered(maildrop)
+    mailbox = ours.add(dovecot, maildrop.name)
+    first = work(ours, mailbox, "quit-sending")
+    assert first.process.wait(60) == -signal.SIGKILL
+    with contextlib.closing(connect(valkey.url)) as client:
+        client.flushall()
+    reading = work(ours, mailbox, "batch-read-back", "2")
+    assert reading.process.wait(60) == -signal.SIGKILL
+    work(ours, mailbox)
+    assert_all_arrived_once(ours, maildrop, expected)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_killed_while_it_sweeps_leaves_the_rest_to_the_next(
+    ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
+) -> None:
+    expected = delivered(maildrop)
+    mailbox = ours.add(dovecot, maildrop.name)
+    for _ in range(2):  # each leaves the parts of a batch that is never committed
+        dying = work(ours, mailbox, "part-completed")
+        assert dying.process.wait(60) == -signal.SIGKILL
+    sweeping = work(ours, mailbox, "batch-swept")
+    assert sweeping.process.wait(60) == -signal.SIGKILL
+    work(ours, mailbox)
+    assert_all_arrived_once(ours, maildrop, expected)
+    assert_the_sweep_leaves_only_what_is_referred_to(ours)
