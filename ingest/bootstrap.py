@@ -281,7 +281,7 @@ def _keys(settings: Settings) -> list[str]:
             return []
         _make_key(path)
     try:
-        return path.read_text().split()
+        return path.read_text("ascii", "replace").split()  # the keyring says what is no key
     except OSError as error:
         raise SettingsError(
             f"can't read the keys in {path}: {error.strerror}",

@@ -1,7 +1,8 @@
 """The settings: the only reader of the environment.
 
-Every setting is an environment variable `INGEST_<NAME>`. Without any, everything lives in one
-home directory: a directory store, an embedded Valkey's socket, and the keys.
+Every setting is an environment variable `INGEST_<NAME>`; an empty one counts as unset. Without
+any, everything lives in one home directory: a directory store, an embedded Valkey's socket, and
+the keys.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
 def _default_home() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    except RuntimeError:
+        raise SettingsError(
+            "this user has no home directory", remedy="set INGEST_HOME to a directory"
+        ) from None
     return str(Path(base) / "mail-ingest")
 
 
@@ -133,6 +139,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
             raise SettingsError(
                 f"unknown setting {variable}", remedy="see the README's list of settings"
             )
+        if not text:
+            continue
         try:
             given[name] = msgspec.convert(text, fields[name].type, strict=False)
         except msgspec.ValidationError as error:

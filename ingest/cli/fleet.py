@@ -19,15 +19,19 @@ from ingest.cli.children import Child, Children, ingest_arguments
 from ingest.errors import StateError, StateUnavailable
 from ingest.settings import Settings, from_environment
 
-_LANES = "poll,relay,maintenance"
+_LANES = ("poll", "relay", "maintenance")
 _GRACE_MARGIN = 5.0  # seconds beyond the worker's own grace period before it is killed
 
 
 def worker(
     *,
-    lanes: Annotated[str, typer.Option(help="The queues it works on, comma-separated.")] = _LANES,
+    lanes: Annotated[str, typer.Option(help="The queues it works on, comma-separated.")] = ",".join(
+        _LANES
+    ),
 ) -> None:
     """Run a worker: it polls mailboxes and relays events."""
+    if not set(lanes.split(",")) <= set(_LANES):
+        raise typer.BadParameter(f"--lanes is some of {', '.join(_LANES)}, comma-separated")
     settings = _runnable()
     _become_celery(
         "worker",

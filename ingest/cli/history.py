@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import typer
 
-from ingest.errors import ObjectMissing
+from ingest.errors import IngestError, ObjectMissing
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.objects import keys
@@ -22,6 +23,7 @@ _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATAREF = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})/commit\.zip#(\d{1,6})/record\.json")
 _SHORTEST_ID = 6
+_OLDEST = datetime(1970, 1, 1, tzinfo=UTC)  # what ULIDs begin with
 
 
 def since(text: str) -> datetime:
@@ -30,14 +32,16 @@ def since(text: str) -> datetime:
     Raises:
         typer.BadParameter: it is none of those.
     """
-    if found := _SPAN.fullmatch(text):
-        return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        if found := _SPAN.fullmatch(text):
+            begin = datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+        else:
+            begin = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is no time: use 2h, 7d, 2026-10-05 or 2026-10-05T08:00"
         ) from None
+    return max(begin, _OLDEST)
 
 
 def records(store: ObjectStore, begin: datetime) -> Iterator[Record]:
@@ -56,13 +60,14 @@ def find(store: ObjectStore, message: str, begin: datetime) -> Record:
     """The record of that id, of that beginning of an id, or that an event's `dataref` names.
 
     Raises:
-        ObjectMissing: there is none since that time.
+        IngestError: there is none since that time.
         typer.BadParameter: several ids begin so, or too little of one is given.
     """
     if named := _DATAREF.search(message):
-        for record in StoreLog(store).records(named[1]):
-            if record.index == int(named[2]):
-                return record
+        with suppress(ObjectMissing):
+            for record in StoreLog(store).records(named[1]):
+                if record.index == int(named[2]):
+                    return record
     elif len(message) < _SHORTEST_ID:
         raise typer.BadParameter(f"give at least {_SHORTEST_ID} characters of the id")
     found: dict[str, Record] = {}
@@ -74,7 +79,7 @@ def find(store: ObjectStore, message: str, begin: datetime) -> Record:
     if len(found) > 1:
         raise typer.BadParameter(f"{len(found)} ids begin with {message}: give more of it")
     if not found:
-        raise ObjectMissing(
+        raise IngestError(
             f"no message {message[:40]!r} since {begin:%Y-%m-%d}",
             remedy="ingest message list shows the ids; --since looks further back",
         )

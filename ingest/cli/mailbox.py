@@ -87,6 +87,7 @@ def add(
 
     JSON: the mailbox.
     """
+    _refuse_unusable(name, tenant, password_ref)
     where = address.parse(url, plaintext=plaintext)
     rule = output.choose(" ".join(delete.split()), DeleteRule.parse)
     if plaintext:
@@ -236,6 +237,15 @@ def _set_paused(name: str, reason: str, *, json: bool) -> None:
         typer.echo(f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}")
 
 
+def _refuse_unusable(name: str, tenant: str, password_ref: str) -> None:
+    for what, text in (("name", name), ("tenant", tenant)):
+        if not text.strip() or not text.isprintable():
+            raise typer.BadParameter(f"the {what} is empty, or has characters that don't print")
+    kind, _, place = password_ref.partition(":")
+    if password_ref and not (kind in {"env", "file"} and place):
+        raise typer.BadParameter("--password-ref is env:NAME or file:PATH")
+
+
 def _refuse_taken(application: Application, name: str) -> None:
     """So that nobody types a password in vain; the registry checks it again.
 
@@ -252,8 +262,6 @@ def _refuse_taken(application: Application, name: str) -> None:
 def _reference(application: Application, mailbox: Mailbox, given: str) -> str:
     """Where the password is: the reference given, or a sealed one that is asked for."""
     if given:
-        if not given.startswith(("env:", "file:")):
-            raise typer.BadParameter("--password-ref is env:NAME or file:PATH")
         kind, _, place = given.partition(":")
         return f"file:{Path(place).absolute()}" if kind == "file" else given
     if not sys.stdin.isatty():

@@ -28,9 +28,10 @@ _THOUSAND = 1000
 
 
 def print_json(document: object) -> None:
-    """One JSON document on one line."""
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    """One JSON document on one line, in UTF-8 whatever the terminal's encoding."""
     sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def print_error(error: IngestError) -> None:

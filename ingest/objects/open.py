@@ -38,11 +38,14 @@ def open_store(
         SettingsError: the URL is of neither form, or the endpoint is none.
         StoreRefused: the credentials are incomplete.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _wrong("it is no URL") from None
     if parts.query or parts.fragment or parts.username:
         raise _wrong("it has more than a place in it")
     match parts.scheme, parts.netloc:
-        case "file", "" | "localhost" if len(parts.path) > 1:
+        case "file", "" | "localhost" if len(parts.path) > 1 and "%00" not in parts.path:
             return DirectoryStore(unquote(parts.path))
         case "s3", bucket if _BUCKET.fullmatch(bucket):
             return _open_s3(bucket, parts.path.strip("/"), budget, options or S3Options(), stop)

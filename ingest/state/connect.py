@@ -170,8 +170,11 @@ def _setting(client: Redis, name: str) -> str | None:
 
 
 def _checked(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    named = bool(parts.path.strip("/")) if parts.scheme == "unix" else bool(parts.hostname)
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.path.strip("/")) if parts.scheme == "unix" else bool(parts.hostname)
+    except ValueError:
+        parts, named = SplitResult("", "", "", "", ""), False
     if parts.scheme not in _SCHEMES or not named:
         raise SettingsError(
             "the Redis URL names no server",

@@ -66,7 +66,7 @@ class EmbeddedValkey:
         To be called again where it died.
 
         Raises:
-            SettingsError: the package is missing, or the directory's path too long.
+            SettingsError: the package is missing, or the directory is no place for it.
             StateUnavailable: it does not come up.
         """
         if len(str(self._socket).encode()) > SOCKET_PATH_MAX:
@@ -75,7 +75,8 @@ class EmbeddedValkey:
                 remedy="set INGEST_HOME to a shorter path, or INGEST_REDIS_URL to a Redis",
             )
         binary = _binary()
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _usable(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._turn():
             self._use = self._use or self._lock(_USERS, fcntl.LOCK_SH)
             try:
@@ -186,13 +187,26 @@ class EmbeddedValkey:
 
     def _lock(self, name: str, how: int) -> IO[bytes] | None:
         """The file of that name, locked until it is closed; None: another one has the lock."""
-        file = (self._directory / name).open("ab")
+        with _usable(self._directory):
+            file = (self._directory / name).open("ab")
         try:
             fcntl.flock(file, how)
         except BlockingIOError:
             file.close()
             return None
         return file
+
+
+@contextlib.contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    """Turn an OSError into what a person has to change."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"the embedded Valkey can't use {directory}: {error.strerror}",
+            remedy="set INGEST_HOME to a directory that this user can write to",
+        ) from None
 
 
 def _binary() -> Path:

@@ -291,6 +291,18 @@ def test_doctor_says_which_setting_is_wrong(run: Run, monkeypatch: pytest.Monkey
     assert "→ use s3://" in done.out
 
 
+def test_a_file_that_holds_no_keys_is_a_wrong_setting(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_bytes(b"\x80\xff\n")
+    monkeypatch.setenv("INGEST_KEYS_FILE", str(tmp_path / "keys"))
+
+    done = run("mailbox", "list")
+
+    assert done.code == 3
+    assert "keys that seal passwords is malformed" in done.err
+
+
 def test_doctor_says_that_redis_can_not_be_reached_and_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -20,6 +20,24 @@ def test_other_variables_are_not_ours() -> None:
     assert from_environment({"PATH": "/bin", "INGEST_HOME": "/x"}).home == "/x"
 
 
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    empty = {"INGEST_HOME": "", "INGEST_CONCURRENCY": "", "INGEST_EVENTS_STREAM": ""}
+    assert from_environment(empty) == from_environment({})
+    assert from_environment(empty).home == "/state/mail-ingest"
+
+
+def test_a_user_without_home_directory_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(SettingsError, match="no home directory") as raised:
+        from_environment({})
+    assert "INGEST_HOME" in raised.value.remedy
+
+
 @pytest.mark.parametrize(
     ("variable", "text"),
     [

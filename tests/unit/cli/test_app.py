@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -60,7 +61,17 @@ def test_an_error_is_one_line_and_the_exit_code_of_its_class(
         (["message", "list", "--limit", "0"], "--limit"),
         (["message", "list", "--since", "then"], "'then' is no time"),
         (["mailbox", "add", "a", "pop3s://a:hunter2@b"], "password in the address"),
+        (["message", "list", "--since", "999999w"], "'999999w' is no time"),
         (["mailbox", "add", "a", "pop3s://a@b", "--delete", "maybe"], "unknown delete rule"),
+        (["mailbox", "add", "", "pop3s://a@b"], "the name is empty"),
+        (["mailbox", "add", " ", "pop3s://a@b"], "the name is empty"),
+        (["mailbox", "add", "a\x1bb", "pop3s://a@b"], "characters that don't print"),
+        (["mailbox", "add", "a", "pop3s://a@b", "--tenant", ""], "the tenant is empty"),
+        (["mailbox", "add", "a", "pop3s://a@b", "--password-ref", "env:"], "is env:NAME"),
+        (["mailbox", "add", "a", "pop3s://a@b", "--password-ref", "file:"], "is env:NAME"),
+        (["mailbox", "add", "a", "pop3s://a@b", "--password-ref", "sesame"], "is env:NAME"),
+        (["worker", "--lanes", "pol"], "poll, relay, maintenance"),
+        (["worker", "--lanes", ""], "poll, relay, maintenance"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
@@ -97,6 +108,20 @@ def test_a_setting_that_is_wrong_is_named(
 
     assert app.run(["mailbox", "list"]) == 3
     assert "INGEST_CONCURENCY" in capsys.readouterr().err
+
+
+def test_what_a_terminal_can_not_show_is_replaced_but_never_in_json() -> None:
+    code = "from ingest.cli import app, output; import sys; app.run = lambda _: print('→ ü 煎') or "
+    code += "output.print_json('→ ü 煎') or 0; app.main()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+
+    assert done.stdout == "? ü ?\n".encode("latin-1") + '"→ ü 煎"\n'.encode()
 
 
 def test_the_help_lists_every_exit_code_that_an_error_has(

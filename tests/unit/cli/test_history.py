@@ -8,7 +8,7 @@ import typer
 from ulid import ULID
 
 from ingest.cli import history
-from ingest.errors import ObjectMissing
+from ingest.errors import IngestError
 from ingest.model import Record
 from ingest.objects.log import StoreLog
 from tests.fakes.mail_values import record
@@ -117,10 +117,12 @@ def test_a_beginning_of_several_ids_is_refused(store: MemoryStore) -> None:
 
 
 def test_an_id_that_is_not_there_says_how_to_look_further(store: MemoryStore) -> None:
-    with pytest.raises(ObjectMissing) as caught:
-        history.find(store, "abcdef12", NOW - timedelta(days=1))
-
-    assert "--since" in caught.value.remedy
+    batch = str(ULID.from_datetime(NOW))
+    for message in ("abcdef12", f"file:///x/{batch}/commit.zip#0/record.json"):
+        with pytest.raises(IngestError) as caught:
+            history.find(store, message, NOW - timedelta(days=1))
+        assert caught.value.exit_code == 1
+        assert "--since" in caught.value.remedy
 
 
 def test_too_little_of_an_id_is_refused_before_anything_is_read(store: MemoryStore) -> None:
@@ -139,12 +141,18 @@ def test_a_span_reaches_back_from_now(text: str, seconds: int) -> None:
     assert earliest <= history.since(text) <= datetime.now(UTC) - span
 
 
+def test_nothing_is_older_than_the_ids_of_batches(store: MemoryStore) -> None:
+    begin = history.since("0001-01-02")
+    assert begin == history.since("9000w") == datetime(1970, 1, 1, tzinfo=UTC)
+    assert list(history.records(store, begin)) == []
+
+
 def test_a_date_is_a_time() -> None:
     assert history.since("2026-10-05T08:00+00:00") == datetime(2026, 10, 5, 8, tzinfo=UTC)
     assert history.since("2026-10-05").astimezone().strftime("%Y-%m-%d %H:%M") == "2026-10-05 00:00"
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "-1d", "2026-13-01"])
+@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "-1d", "999999w", "2026-13-01"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         history.since(text)

@@ -45,6 +45,8 @@ def test_an_s3_url_opens_a_bucket_with_a_prefix(budget: Budget) -> None:
         "s3://bucket/pre fix",
         "s3://bucket/../x",
         "s3://bucket?region=x",
+        "s3://[x",
+        "file:///a%00b",
         "https://bucket.host",
     ],
 )

@@ -16,7 +16,7 @@ from tests.servers.valkey import valkey_client, valkey_server
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:6379", "http://h", "redis://", "unix://", "rediss:"]
+    "url", ["", "localhost:6379", "http://h", "redis://", "unix://", "rediss:", "redis://[x"]
 )
 def test_a_url_that_names_no_redis_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -110,6 +110,17 @@ def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(directory: Path
     assert "INGEST_HOME" in caught.value.remedy
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_with_what_to_do(directory: Path) -> None:
+    directory.write_text("a file")
+    with pytest.raises(SettingsError, match=r"can't use .*: File exists") as caught:
+        EmbeddedValkey(directory).start()
+    assert "INGEST_HOME" in caught.value.remedy
+    directory.unlink()
+    (directory / "lock").mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"can't use .*: Is a directory"):
+        EmbeddedValkey(directory).start()
+
+
 def test_without_the_package_it_says_what_to_install(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
