@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from ingest.cli import output
+from ingest.cli.shown import failure, pause, standing_of
 from ingest.cli.sign_in import named
 from ingest.errors import IngestError
 from ingest.model import Mailbox
@@ -44,7 +45,8 @@ class Finding(msgspec.Struct, frozen=True):
 def doctor(*, json: output.Json = False) -> None:
     """Check everything: what is wrong, and what to do.
 
-    Settings, Redis and what it keeps, the store's rights and clock, mailboxes and their passwords.
+    Settings, Redis and what it keeps, the store's rights and clock, mailboxes, their last sessions
+    and their passwords.
     JSON: an array of findings. Warnings alone leave the exit code at 0.
     """
     findings = list(_examine())
@@ -146,7 +148,7 @@ def _mailboxes(application: Application) -> Iterator[Finding]:
         yield Finding("mailboxes", "ok", "none yet: ingest mailbox add NAME pop3s://USER@HOST")
     elif not told:
         many = output.counted(len(mailboxes), "mailbox", "mailboxes")
-        yield Finding("mailboxes", "ok", f"{many}, every password can be read")
+        yield Finding("mailboxes", "ok", f"{many}, no session fails, every password can be read")
     elif told > _MOST_MAILBOXES:
         yield Finding("mailboxes", "warning", f"{told - _MOST_MAILBOXES} more findings like these")
 
@@ -158,9 +160,11 @@ def _mailbox(application: Application, mailbox: Mailbox) -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            f"paused: {mailbox.paused.replace(mailbox.id, repr(mailbox.name))}",
+            pause(mailbox),
             f"ingest mailbox resume {mailbox.name}",
         )
+    elif failed := failure(mailbox, standing_of(application, mailbox)):
+        yield Finding(subject, "warning", failed)
     if mailbox.tls == "none":
         yield Finding(
             subject,

@@ -6,13 +6,13 @@ import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import msgspec
 import typer
 
 from ingest.cli import address, output
 from ingest.cli.application import opened
+from ingest.cli.shown import shown
 from ingest.cli.sign_in import Waiting, register, sign_in
 from ingest.errors import RegistryError
 from ingest.model import DeleteRule, Mailbox
@@ -30,23 +30,6 @@ _ENCRYPTION = {
     "starttls": "TLS, by STLS",
     "none": "none: anybody on the way reads along",
 }
-
-
-class Shown(msgspec.Struct, kw_only=True):
-    """A mailbox as `--json` prints it: without its password, but with where that is."""
-
-    id: str
-    name: str
-    tenant: str
-    address: str
-    host: str
-    port: int
-    tls: str
-    username: str
-    password: str  # env:NAME, file:PATH or "sealed"
-    delete: str
-    paused: str
-    ca_file: str
 
 
 @app.command()
@@ -111,8 +94,9 @@ def add(
             _announce(mailbox, sign_in(application, mailbox))
         output.confirm(f"Poll {name} from now on?", yes=yes)
         register(application, mailbox)
+        kept = shown(application, mailbox)
     if json:
-        output.print_json(_shown(mailbox))
+        output.print_json(kept)
     else:
         typer.echo(f"{name} is polled from now on by every worker (ingest up starts one)")
 
@@ -124,10 +108,9 @@ def list_(*, json: output.Json = False) -> None:
     JSON: an array of mailboxes.
     """
     with opened() as application:
-        mailboxes = application.registry.list()
-        held = {mailbox.id: _state(application, mailbox) for mailbox in mailboxes}
+        mailboxes = [shown(application, mailbox) for mailbox in application.registry.list()]
     if json:
-        output.print_json([_shown(mailbox) for mailbox in mailboxes])
+        output.print_json(mailboxes)
         return
     if not mailboxes:
         typer.echo("no mailbox yet: ingest mailbox add NAME pop3s://USER@HOST")
@@ -135,9 +118,10 @@ def list_(*, json: output.Json = False) -> None:
     output.print_table(
         ["name", "address", "tenant", "delete", "state"],
         [
-            (mailbox.name, _address(mailbox), mailbox.tenant, mailbox.delete, held[mailbox.id])
+            (mailbox.name, mailbox.address, mailbox.tenant, mailbox.delete, mailbox.state)
             for mailbox in mailboxes
         ],
+        wrapped=["state"],
     )
 
 
@@ -148,22 +132,22 @@ def show(name: Name, *, json: output.Json = False) -> None:
     JSON: the mailbox.
     """
     with opened() as application:
-        mailbox = application.registry.get(name)
-        state = _state(application, mailbox)
+        mailbox = shown(application, application.registry.get(name))
     if json:
-        output.print_json(_shown(mailbox))
+        output.print_json(mailbox)
         return
     output.print_facts(
         [
             ("name", mailbox.name),
             ("id", mailbox.id),
             ("tenant", mailbox.tenant),
-            ("address", _address(mailbox)),
+            ("address", mailbox.address),
             ("encryption", _ENCRYPTION[mailbox.tls]),
             ("authorities", mailbox.ca_file or "the system's"),
-            ("password", _password_place(mailbox)),
+            ("password", mailbox.password),
             ("delete", mailbox.delete),
-            ("state", state),
+            ("last session", output.moment(mailbox.polled_at) if mailbox.polled_at else "none yet"),
+            ("state", mailbox.state),
         ]
     )
 
@@ -213,12 +197,13 @@ def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) ->
     """
     with opened() as application:
         mailbox = application.registry.get(name)
-        output.confirm(f"Forget {mailbox.name} ({_address(mailbox)})?", yes=yes)
+        forgotten = shown(application, mailbox)
+        output.confirm(f"Forget {mailbox.name} ({forgotten.address})?", yes=yes)
         application.registry.remove(mailbox.id)
         application.schedule.unschedule(mailbox.id, mailbox.group)
         application.ledger.drop(mailbox.id)
     if json:
-        output.print_json(_shown(mailbox))
+        output.print_json(forgotten)
     else:
         typer.echo(f"{mailbox.name} is forgotten; its stored messages stay where they are")
 
@@ -231,8 +216,9 @@ def _set_paused(name: str, reason: str, *, json: bool) -> None:
             application.schedule.unschedule(mailbox.id, mailbox.group)
         else:
             application.schedule.schedule(mailbox, 0)
+        kept = shown(application, mailbox)
     if json:
-        output.print_json(_shown(mailbox))
+        output.print_json(kept)
     else:
         typer.echo(f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}")
 
@@ -293,27 +279,3 @@ def _amount(waiting: Waiting) -> str:
     verb = "waits" if waiting.messages == 1 else "wait"
     messages = output.counted(waiting.messages, "message")
     return f"{messages} ({output.octets(waiting.octets)}) {verb}"
-
-
-def _state(application: Application, mailbox: Mailbox) -> str:
-    if mailbox.paused:
-        return f"paused: {mailbox.paused.replace(mailbox.id, repr(mailbox.name))}"
-    return "in a session" if application.schedule.leased_until(mailbox) else "polled"
-
-
-def _address(mailbox: Mailbox) -> str:
-    scheme = "pop3s" if mailbox.tls == "implicit" else "pop3"
-    usual = 995 if mailbox.tls == "implicit" else 110
-    host = f"[{mailbox.host}]" if ":" in mailbox.host else mailbox.host
-    port = "" if mailbox.port == usual else f":{mailbox.port}"
-    return f"{scheme}://{quote(mailbox.username, safe='')}@{host}{port}"
-
-
-def _password_place(mailbox: Mailbox) -> str:
-    kind, _, _ = mailbox.password.partition(":")
-    return mailbox.password if kind in ("env", "file") else "sealed"
-
-
-def _shown(mailbox: Mailbox) -> Shown:
-    shown = msgspec.structs.asdict(mailbox) | {"password": _password_place(mailbox)}
-    return Shown(address=_address(mailbox), **shown)

@@ -260,6 +260,31 @@ def test_a_paused_mailbox_is_not_polled_until_it_is_resumed(
     assert server.waiting("orders") == ()
 
 
+def test_a_mailbox_whose_sessions_fail_says_so_wherever_it_is_shown(
+    add: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = add("orders", "--json").json
+    assert (added["state"], added["polled_at"]) == ("not polled yet", None)
+    run("poll", "orders")
+    (well,) = run("mailbox", "list", "--json").json
+    assert well["state"].startswith("polled 20")
+    assert (well["error"], well["failures"]) == ("", 0)
+    monkeypatch.setenv("POP_PASSWORD", "guessed")
+    assert [run("poll", "orders").code for _ in range(2)] == [6, 6]
+
+    (failing,) = run("mailbox", "list", "--json").json
+    assert (failing["error"], failing["failures"]) == ("sign_in", 2)
+    assert failing["polled_at"] > well["polled_at"]
+    for command in (("mailbox", "list"), ("mailbox", "show", "orders"), ("doctor",)):
+        done = run(*command)
+        assert done.code == 0
+        assert "failed 2 times in a row: mailbox 'orders' at localhost" in done.out
+        assert "guessed" not in done.out
+    monkeypatch.setenv("POP_PASSWORD", PASSWORD)
+    run("poll", "orders")
+    assert "failed" not in run("mailbox", "list").out + run("doctor").out
+
+
 def test_a_removed_mailbox_is_forgotten_and_its_messages_are_not(add: Run, run: Run) -> None:
     add("orders")
     run("poll", "orders")
