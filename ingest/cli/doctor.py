@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import typer
@@ -19,9 +21,11 @@ from ingest.settings import from_environment
 
 if TYPE_CHECKING:
     from ingest.bootstrap import Application
+    from ingest.state.connect import Persistence
 
 _CLOCK_SECONDS = 5.0  # that two clocks may differ before it is worth a word
 _LATE_SECONDS = 300.0  # that a mailbox may be overdue, or an event wait
+_LITTLE_ROOM = 256 * 1024 * 1024  # octets free on a disk
 _MOST_MAILBOXES = 20  # with something wrong, named one by one
 
 _MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG"}
@@ -69,13 +73,16 @@ def _print(findings: list[Finding]) -> None:
 def _examine() -> Iterator[Finding]:
     """Look at everything, as far as one can get."""
     from ingest.bootstrap import open_application
+    from ingest.intake.stop import Shutdown
     from ingest.observability.logging import configure
 
     try:
         settings = from_environment()
         yield Finding("settings", "ok", f"all fit; home is {Path(settings.home).absolute()}")
         configure(settings.log_format, "critical")
-        with open_application(settings) as application:
+        at_once = Shutdown()
+        at_once.begin(0)  # otherwise a request that fails is repeated, for a minute
+        with open_application(settings, at_once) as application:
             parts: tuple[tuple[str, Callable[[Application], Iterator[Finding]]], ...] = (
                 ("redis", _redis),
                 ("store", _store),
@@ -93,14 +100,18 @@ def _examine() -> Iterator[Finding]:
 
 
 def _redis(application: Application) -> Iterator[Finding]:
+    from ingest.state.commands import Commands
     from ingest.state.connect import persistence
 
+    settings = application.settings
     found = persistence(application.redis)
-    kind = "embedded Valkey" if application.settings.embedded else "Redis"
+    kind = "embedded Valkey" if settings.embedded else "Redis"
     yield Finding("redis", "ok", f"{kind} {found.version}: {found.sentence}")
-    for warning in found.warnings:
-        what, _, remedy = warning.partition(": ")
-        yield Finding("redis", "warning", what, remedy)
+    yield from _warned("redis", found)
+    if settings.embedded:
+        yield from _room("redis", settings.valkey_directory)
+    redis = Commands(application.redis)
+    redis.run("SET", redis.key("probe"), "", "EX", 1)
     yield from _clock("redis", application.schedule.now() - time.time())
     if application.checkpoints.epoch() is None:
         yield Finding(
@@ -111,6 +122,8 @@ def _redis(application: Application) -> Iterator[Finding]:
 def _store(application: Application) -> Iterator[Finding]:
     probe = application.store.probe()
     failed = {step: error for step, error in probe.steps.items() if error}
+    if "write" in failed:
+        failed.pop("read", None)  # there was nothing to read
     for step, error in failed.items():
         yield Finding.of("store", type(error)(f"{step}: {error}", remedy=error.remedy))
     if not failed:
@@ -122,7 +135,27 @@ def _store(application: Application) -> Iterator[Finding]:
             "it accepts octets whose checksum is wrong, so damage on the way goes unseen",
             "use a store that checks, such as Amazon S3, MinIO, Ceph or SeaweedFS",
         )
+    place = urlsplit(application.settings.store_url)
+    if place.scheme == "file" and not failed:
+        yield from _room("store", Path(unquote(place.path)))
     yield from _clock("store", probe.clock_skew)
+
+
+def _warned(subject: str, found: Persistence) -> Iterator[Finding]:
+    for warning in found.warnings:
+        what, _, remedy = warning.partition(": ")
+        yield Finding(subject, "warning", what, remedy)
+
+
+def _room(subject: str, directory: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(directory).free
+    if free < _LITTLE_ROOM:
+        yield Finding(
+            subject,
+            "warning",
+            f"only {output.octets(free)} are free on the disk of {directory}",
+            "free space there before it is full: mail stays on its servers then",
+        )
 
 
 def _clock(subject: str, skew: float) -> Iterator[Finding]:
@@ -198,12 +231,12 @@ def _workers(application: Application) -> Iterator[Finding]:
 
 
 def _events(application: Application) -> Iterator[Finding]:
-    from ingest.state.connect import connect, translated
+    from ingest.state.connect import connect, persistence
 
     settings = application.settings
     if settings.events_url:
-        with translated(), connect(settings.events_url) as client:
-            client.ping()
+        with connect(settings.events_url) as client:
+            yield from _warned("events", persistence(client))
     waiting, age = application.outbox.depth(), application.outbox.age_seconds()
     if waiting and age > _LATE_SECONDS:
         yield Finding(

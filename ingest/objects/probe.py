@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from ingest.errors import StoreError
+from ingest.errors import StoreError, StoreUnavailable
 from ingest.intake.ports import ObjectStore
 
 
@@ -33,12 +33,15 @@ class Store(ObjectStore, Protocol):
 
 
 def attempt(steps: Mapping[str, Callable[[], object]]) -> dict[str, StoreError | None]:
-    """Run every step, whatever becomes of the others."""
+    """Run every step, whatever becomes of the others; but one alone where none gets through."""
     outcome: dict[str, StoreError | None] = {}
     for name, step in steps.items():
-        outcome[name] = None
         try:
             step()
         except StoreError as error:
+            if not outcome and isinstance(error, StoreUnavailable):
+                return {name: error}
             outcome[name] = error
+        else:
+            outcome[name] = None
     return outcome

@@ -16,6 +16,7 @@ from ingest.observability import metrics
 from ingest.observability.health import HealthServer, Heartbeat
 from ingest.observability.logging import configure
 from ingest.settings import Settings
+from ingest.state.connect import persistence
 
 log = structlog.get_logger()
 
@@ -92,11 +93,14 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     configure(settings.log_format, settings.log_level)  # Celery sets logging up after this signal
     try:
         _worker = Worker(settings)
+        found = persistence(_worker.application.redis)
         _worker.application.prepare()
     except IngestError as error:
         # Celery logs what a signal's receiver raises and goes on, but not this.
         log.critical("worker_not_started", reason=str(error), remedy=error.remedy)
         raise SystemExit(error.exit_code) from None
+    for warning in found.warnings:
+        log.warning("redis_may_forget", reason=warning)
     log.info("worker_started")
 
 

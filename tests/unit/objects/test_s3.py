@@ -455,6 +455,15 @@ def test_the_stores_clock_is_known_from_any_answer(store: Store, server: S3Serve
     assert len(server.operations) == before
 
 
+def test_a_probe_of_a_store_that_does_not_answer_waits_for_it_once(budget: Budget) -> None:
+    store = open_store("s3://bucket", budget, S3Options(endpoint="http://127.0.0.1:1", deadline=0))
+    probe = store.probe()
+    assert list(probe.steps) == ["write"]
+    assert isinstance(probe.steps["write"], StoreUnavailable)
+    assert not probe.usable
+    store.close()
+
+
 def test_a_probe_of_a_store_that_takes_wrong_checksums_says_so(
     store: Store, server: S3Server
 ) -> None:
