@@ -23,30 +23,31 @@ Tls: TypeAlias = Literal["implicit", "starttls", "none"]
 class DeleteRule(msgspec.Struct, frozen=True):
     """When a stored message may be deleted from its server.
 
-    `committed`: as soon as it is durable in the store. `never`: left on the server.
-    `after 7d`: so long after it was committed (s, m, h, d and w are understood).
+    `committed`: as soon as it is durable in the store. `published`: when every sink has accepted
+    its events, too. `after 7d`: so long after it was committed (s, m, h, d and w are understood).
+    `never`: left on the server. `shadow`: likewise, and all is a rehearsal: records and events
+    have ids and a type of their own, so that the first session under another rule begins anew.
     """
 
-    mode: Literal["committed", "never", "after"]
+    mode: Literal["committed", "published", "never", "shadow", "after"]
     after: timedelta = timedelta()
 
     @classmethod
     def parse(cls, text: str) -> DeleteRule:
-        """Read `committed`, `never` or `after 7d`.
+        """Read `committed`, `published`, `after 7d`, `never` or `shadow`.
 
         Raises:
             SettingsError: for anything else.
         """
         match text.split():
-            case ["committed"]:
-                return cls("committed")
-            case ["never"]:
-                return cls("never")
+            case ["committed" | "published" | "never" | "shadow" as mode]:
+                return cls(mode)
             case ["after", span] if found := re.fullmatch(r"(\d{1,6})([smhdw])", span):
                 unit = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
                 return cls("after", timedelta(seconds=int(found[1]) * unit))
         raise SettingsError(
-            f"unknown delete rule {text!r}", remedy="use committed, never, or after 7d"
+            f"unknown delete rule {text!r}",
+            remedy="use committed, published, never, shadow, or after 7d",
         )
 
     def __str__(self) -> str:
@@ -105,6 +106,14 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True):
     header_sha256: str  # of what TOP n 0 gave or would give; empty: header block over the limit
     committed_at: float  # seconds since the epoch, by Redis's clock
     deleted: bool = False  # QUIT answered +OK after its DELE
+    rehearsal: bool = False  # stored by a rehearsal only
+
+
+class Horizon(NamedTuple):
+    """What is past, in seconds since the epoch by Redis's clock."""
+
+    now: float
+    accepted_before: float  # every sink has the events of what was committed before then
 
 
 class Defect(msgspec.Struct, frozen=True):
@@ -199,6 +208,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     defects: tuple[Defect, ...] = ()
     events: tuple[StoredEvent, ...] = ()
+    rehearsal: bool = False  # see DeleteRule `shadow`
 
     @property
     def memorable_id(self) -> str | None:
@@ -211,9 +221,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return None if cut else self.unique_id
 
 
-def record_id(mailbox: str, sha256: str) -> str:
-    """The id of the record of a message: the same for the same octets in the same mailbox."""
-    return hashlib.sha256(f"record/1\n{mailbox}\n{sha256}".encode()).hexdigest()[:32]
+def record_id(mailbox: str, sha256: str, *, rehearsal: bool = False) -> str:
+    """The id of the record of a message: the same for the same octets in the same mailbox.
+
+    A rehearsal has an id of its own, so that the real thing is new when it comes.
+    """
+    kind = "rehearsal" if rehearsal else "record"
+    return hashlib.sha256(f"{kind}/1\n{mailbox}\n{sha256}".encode()).hexdigest()[:32]
 
 
 def event_id(record: str, event_type: str) -> str:

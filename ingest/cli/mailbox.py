@@ -13,7 +13,7 @@ import typer
 from ingest.cli import address, output
 from ingest.cli.application import opened
 from ingest.cli.shown import shown
-from ingest.cli.sign_in import Waiting, register, sign_in
+from ingest.cli.sign_in import Waiting, named, register, sign_in
 from ingest.errors import RegistryError
 from ingest.model import DeleteRule, Mailbox
 
@@ -51,7 +51,7 @@ def add(
         ),
     ] = "",
     delete: Annotated[
-        str, typer.Option(metavar="RULE", help='committed, never, or "after 7d".')
+        str, typer.Option(metavar="RULE", help='committed, published, "after 7d", never or shadow.')
     ] = "committed",
     tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
     ca_file: Annotated[
@@ -208,6 +208,36 @@ def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) ->
         typer.echo(f"{mailbox.name} is forgotten; its stored messages stay where they are")
 
 
+@app.command()
+def reseal(*, json: output.Json = False) -> None:
+    """Seal all passwords anew with the first key, so that no other key is needed.
+
+    To change keys: put the new one first, wherever mail-ingest runs; reseal; drop the old ones.
+    A mailbox whose password no key opens is named. JSON: {"resealed": 2}.
+    """
+    failure: RegistryError | None = None
+    resealed = 0
+    with opened() as application:
+        for mailbox in application.registry.list():
+            try:
+                with named(mailbox):
+                    password = application.keyring.rotate(mailbox.password, mailbox.id)
+                    if password != mailbox.password:
+                        changed = msgspec.structs.replace(mailbox, password=password)
+                        application.registry.update(changed)
+                        resealed += 1
+            except RegistryError as error:
+                output.print_error(error)
+                failure = error
+    if json:
+        output.print_json({"resealed": resealed})
+    else:
+        passwords = output.counted(resealed, "password is", "passwords are")
+        typer.echo(f"{passwords} sealed with the first key")
+    if failure:
+        raise typer.Exit(failure.exit_code)
+
+
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
     with opened() as application:
         mailbox = application.registry.get(name)
@@ -269,8 +299,12 @@ def _announce(mailbox: Mailbox, waiting: Waiting) -> None:
                 "Messages WILL BE DELETED from the server "
                 f"{rule.after.total_seconds() / 86400:g} days after they are stored."
             )
+        case "published":
+            output.say("Messages WILL BE DELETED from the server once their events are accepted.")
         case "never":
             output.say("Messages stay on the server.")
+        case "shadow":
+            output.say("Messages stay on the server, and their events are marked as a rehearsal.")
 
 
 def _amount(waiting: Waiting) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from ingest.model import Defect, Envelope, Record, StoredEvent, event_id
 
 INGESTED = "mail-ingest.message.ingested.v1"
+REHEARSED = "mail-ingest.message.rehearsed.v1"  # the same, for a mailbox with the rule `shadow`
 
 MAX_OCTETS = 64 * 1024
 
@@ -100,10 +101,11 @@ def ingested(
         ),
         defects=record.defects,
     )
+    kind = REHEARSED if record.rehearsal else INGESTED
     event = CloudEvent(
-        id=event_id(record.id, INGESTED),
+        id=event_id(record.id, kind),
         source=f"/mail-ingest/{deployment}/mailboxes/{record.mailbox}",
-        type=INGESTED,
+        type=kind,
         time=record.retrieved_at,
         sequence=f"{record.batch}-{record.index:06d}",
         dataref=dataref,

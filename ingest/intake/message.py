@@ -160,9 +160,9 @@ class Draft:
         except Exception as error:
             raise Unparsable from error
 
-    def record_id(self, mailbox: str) -> str:
+    def record_id(self, mailbox: str, *, rehearsal: bool) -> str:
         """The id that the record has or will have."""
-        return record_id(mailbox, self._sha256.hexdigest())
+        return record_id(mailbox, self._sha256.hexdigest(), rehearsal=rehearsal)
 
     def commit(
         self,
@@ -171,6 +171,7 @@ class Draft:
         listed: Listed,
         retrieved_at: datetime,
         deployment: str,
+        rehearsal: bool,
         objects: Log,
     ) -> tuple[Record, bytes | None]:
         """Complete the objects, and make the record with its events.
@@ -182,7 +183,7 @@ class Draft:
         skeleton, octets = self._skeleton.commit(self.octets, sha256)
         header = self._header.octets()
         record = Record(
-            id=record_id(mailbox.id, sha256),
+            id=record_id(mailbox.id, sha256, rehearsal=rehearsal),
             mailbox=mailbox.id,
             tenant=mailbox.tenant,
             batch=self._batch.id,
@@ -199,6 +200,7 @@ class Draft:
             preview=self._preview,
             parts=tuple(self._parts),
             defects=tuple(self.defects),
+            rehearsal=rehearsal,
         )
         event = ingested(
             record,

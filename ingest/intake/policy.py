@@ -25,7 +25,7 @@ from ingest.errors import (
     StateError,
     StoreError,
 )
-from ingest.model import DeleteRule, LedgerEntry, Listed
+from ingest.model import DeleteRule, Horizon, LedgerEntry, Listed
 
 # A message that took a worker or its session down so often, is stored unparsed.
 MOST_ATTEMPTS = 3
@@ -59,7 +59,7 @@ def plan(
     listing: Sequence[Listed],
     known: Mapping[str, LedgerEntry],
     rule: DeleteRule,
-    now: float,
+    horizon: Horizon,
     *,
     strict: bool = False,
 ) -> Plan:
@@ -69,7 +69,7 @@ def plan(
         listing: the maildrop.
         known: the ledger's entries by unique-id.
         rule: the mailbox's delete rule.
-        now: seconds since the epoch by the clock that dated the entries.
+        horizon: what is past, by the clock that dated the entries.
         strict: accept only octets retrieved in this session as evidence.
     """
     retrieve: list[Listed] = []
@@ -77,9 +77,10 @@ def plan(
     keep: list[Listed] = []
     for listed in listing:
         entry = known.get(listed.unique_id) if listed.unique_id else None
-        if entry is None or entry.listed_octets != listed.octets:
+        rehearsed = entry is not None and entry.rehearsal and rule.mode != "shadow"
+        if entry is None or entry.listed_octets != listed.octets or rehearsed:
             retrieve.append(listed)
-        elif not may_delete(rule, entry.committed_at, now):
+        elif not may_delete(rule, entry.committed_at, horizon):
             keep.append(listed)
         elif entry.header_sha256 and not strict:
             delete.append(Known(listed, entry))
@@ -88,10 +89,12 @@ def plan(
     return Plan(tuple(retrieve), tuple(delete), tuple(keep))
 
 
-def may_delete(rule: DeleteRule, committed_at: float, now: float) -> bool:
+def may_delete(rule: DeleteRule, committed_at: float, horizon: Horizon) -> bool:
     """Whether a message committed then may leave the server now."""
     if rule.mode == "after":
-        return now >= committed_at + rule.after.total_seconds()
+        return horizon.now >= committed_at + rule.after.total_seconds()
+    if rule.mode == "published":
+        return committed_at + 1 <= horizon.accepted_before  # it is dated to the second before
     return rule.mode == "committed"
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol, Self
 
-from ingest.model import Lease, LedgerEntry, Listed, Mailbox, Octets, Record
+from ingest.model import Horizon, Lease, LedgerEntry, Listed, Mailbox, Octets, Record
 
 
 class Retrieval(Protocol):
@@ -190,8 +190,8 @@ class Ledger(Protocol):
     Every method raises StateError where Redis fails.
     """
 
-    def now(self) -> float:
-        """Redis's clock, by which entries are dated: seconds since the epoch."""
+    def horizon(self, mailbox: str) -> Horizon:
+        """What is past, by Redis's clock, by which entries are dated."""
 
     def known(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, LedgerEntry]:
         """The entries of those unique-ids that have one."""

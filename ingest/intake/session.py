@@ -85,6 +85,7 @@ class Session:
     ) -> None:
         self._mailbox = mailbox
         self._rule = DeleteRule.parse(mailbox.delete)
+        self._rehearsal = self._rule.mode == "shadow"
         self._lease = lease
         self._maildrop = maildrop
         self._objects = objects
@@ -168,7 +169,7 @@ class Session:
             listing,
             known,
             self._rule,
-            self._ledger.now(),
+            self._ledger.horizon(self._mailbox.id),
             strict=self._settings.strict_evidence,
         )
         self.report.listed = len(listing)
@@ -288,7 +289,9 @@ class Session:
             self._note_cut(listed)
         delete, already = not short, False
         if short or self._rule.mode != "committed":
-            delete, already = self._may_delete(draft.record_id(self._mailbox.id))
+            delete, already = self._may_delete(
+                draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
+            )
             delete = delete and not short
         if already and not delete and (short or listed.unique_id is None):
             self.report.kept += not short
@@ -298,6 +301,7 @@ class Session:
             listed=listed,
             retrieved_at=datetime.now(UTC),
             deployment=self._settings.deployment,
+            rehearsal=self._rehearsal,
             objects=self._objects,
         )
         batch.join(Member(listed, record, skeleton, delete=delete, memorable=not short))
@@ -305,9 +309,9 @@ class Session:
     def _may_delete(self, record_id: str) -> tuple[bool, bool]:
         """Whether this record may be deleted now, and whether it was committed before."""
         committed = self._ledger.committed(self._mailbox.id, [record_id])
-        now = self._ledger.now()
-        at = committed.get(record_id)
-        return policy.may_delete(self._rule, now if at is None else at, now), at is not None
+        horizon = self._ledger.horizon(self._mailbox.id)
+        at = committed.get(record_id, horizon.now)
+        return policy.may_delete(self._rule, at, horizon), record_id in committed
 
     # What came of it
 

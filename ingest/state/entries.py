@@ -3,7 +3,7 @@
 61 octets: Redis keeps a hash whose values have at most 64 as one compact block of memory, at about
 a third of what it costs otherwise. Layout, big-endian:
 
-    flags            1   bit 0: deleted; bit 1: there is no header hash
+    flags            1   bit 0: deleted; bit 1: there is no header hash; bit 2: a rehearsal
     record id       16
     header hash     32   zeros where there is none
     listed octets    8
@@ -21,13 +21,16 @@ _HEAD: Final = struct.Struct(">B16s32sQ")
 _WHOLE: Final = struct.Struct(">B16s32sQI")
 _DELETED: Final = 1
 _NO_HEADER: Final = 2
+_REHEARSAL: Final = 4
 _OCTETS_MAX: Final = 2**63  # a server that lists more lies; the entry then never matches its LIST
 
 
-def pack_head(record_id: str, header_sha256: str, listed_octets: int) -> bytes:
+def pack_head(
+    record_id: str, header_sha256: str, listed_octets: int, *, rehearsal: bool = False
+) -> bytes:
     """A new entry, all but its time."""
     return _HEAD.pack(
-        0 if header_sha256 else _NO_HEADER,
+        (0 if header_sha256 else _NO_HEADER) | (_REHEARSAL if rehearsal else 0),
         bytes.fromhex(record_id),
         bytes.fromhex(header_sha256),
         min(listed_octets, _OCTETS_MAX),
@@ -43,4 +46,5 @@ def unpack(octets: bytes) -> LedgerEntry:
         header_sha256="" if flags & _NO_HEADER else header.hex(),
         committed_at=float(committed_at),
         deleted=bool(flags & _DELETED),
+        rehearsal=bool(flags & _REHEARSAL),
     )

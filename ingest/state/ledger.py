@@ -2,7 +2,8 @@
 
 Per mailbox: `entries` (unique-id to entry), `records` (ids of the records that were published, by
 the time of their commit), `attempts` (unique-id to count), `gone` (unique-ids that have an entry
-but are no longer listed, by the time that was first seen). For all: `batches`, `outbox`.
+but are no longer listed, by the time that was first seen), `restored` (when events were last put
+by a read-back). For all: `batches`, `outbox`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from redis import Redis
 
 from ingest.errors import LeaseLost
 from ingest.intake.ports import Commitment
-from ingest.model import Lease, LedgerEntry, Record
+from ingest.model import Horizon, Lease, LedgerEntry, Record
 from ingest.state.commands import CHUNK, PREFIX, Argument, Commands, chunks
 from ingest.state.entries import pack_head, unpack
 
@@ -30,8 +31,10 @@ class RedisLedger:
     def __init__(self, client: Redis, prefix: str = PREFIX) -> None:
         self._redis = Commands(client, prefix)
 
-    def now(self) -> float:
-        return self._redis.now()
+    def horizon(self, mailbox: str) -> Horizon:
+        keys = [self._redis.key("outbox"), self._redis.key("restored", mailbox)]
+        now, accepted_before = self._redis.call("horizon", keys)
+        return Horizon(float(now), float(accepted_before))
 
     def known(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, LedgerEntry]:
         key = self._redis.key("entries", mailbox)
@@ -125,9 +128,10 @@ class RedisLedger:
             for record in own:
                 arguments += _flat(record, record.memorable_id)
             keys = self._keys(mailbox, ["entries", "records", "attempts"])
-            shared = [self._redis.key("batches"), self._redis.key("outbox")]
+            keys += [self._redis.key("batches"), self._redis.key("outbox")]
+            keys += self._keys(mailbox, ["restored"])
             nobody = self._redis.key("holders", "")
-            put += self._redis.call("commit", [nobody, *keys, *shared], [mailbox, "", *arguments])
+            put += self._redis.call("commit", [nobody, *keys], [mailbox, "", *arguments])
         return put
 
     def unknown_batches(self, listed: Sequence[str]) -> list[str]:
@@ -143,7 +147,9 @@ class RedisLedger:
         """Forget all of a mailbox that is removed."""
         self._redis.run(
             "UNLINK",
-            *self._keys(mailbox, ["entries", "records", "attempts", "gone", "compared"]),
+            *self._keys(
+                mailbox, ["entries", "records", "attempts", "gone", "compared", "restored"]
+            ),
         )
         self._redis.run("HDEL", self._redis.key("standing"), mailbox)
 
@@ -216,7 +222,9 @@ def _flat(record: Record, unique_id: str | None) -> list[Argument]:
     flat: list[Argument] = [
         bytes.fromhex(record.id),
         (unique_id or "").encode("utf-8", "surrogateescape"),
-        pack_head(record.id, record.header_sha256, record.listed_octets),
+        pack_head(
+            record.id, record.header_sha256, record.listed_octets, rehearsal=record.rehearsal
+        ),
         len(record.events),
     ]
     for event in record.events:

@@ -308,10 +308,23 @@ def test_a_committed_message_is_known_by_its_unique_id_and_its_record(
     assert entry.listed_octets == one.record.listed_octets
     assert entry.header_sha256 == one.record.header_sha256
     assert entry.deleted is False
-    assert abs(entry.committed_at - world.ledger.now()) < 60
+    assert abs(entry.committed_at - world.ledger.horizon("x").now) < 60
     assert world.ledger.committed(lease.mailbox, ["00" * 16, one.record.id]) == {
         one.record.id: entry.committed_at
     }
+
+
+def test_an_entry_keeps_that_it_was_a_rehearsal_until_the_real_one_comes(
+    world: World, lease: Lease
+) -> None:
+    rehearsed = commitment("octets")
+    rehearsed = rehearsed._replace(record=msgspec.structs.replace(rehearsed.record, rehearsal=True))
+    world.ledger.commit(lease, [rehearsed])
+    assert world.ledger.known(lease.mailbox, ["u1"])["u1"].rehearsal
+    world.ledger.settle(lease, ["u1"])
+    assert world.ledger.known(lease.mailbox, ["u1"])["u1"].rehearsal
+    world.ledger.commit(lease, [commitment("octets")])
+    assert not world.ledger.known(lease.mailbox, ["u1"])["u1"].rehearsal
 
 
 def test_a_message_without_header_hash_keeps_that_it_has_none(world: World, lease: Lease) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from ingest.errors import LeaseLost, StateUnavailable
 from ingest.intake.ports import Commitment
-from ingest.model import Lease, LedgerEntry, Mailbox, Record, StoredEvent
+from ingest.model import Horizon, Lease, LedgerEntry, Mailbox, Record, StoredEvent
 from ingest.state.ledger import FORGET_EVERY, RECORDS_KEPT, UNLISTED_KEPT
 from ingest.state.schedule import Depth, spread
 
@@ -45,6 +45,7 @@ class Kept:
     compared: dict[str, float] = field(default_factory=dict)
     batches: set[str] = field(default_factory=set)
     outbox: list[Outgoing] = field(default_factory=list)
+    waits_since: float | None = None  # the oldest event that some sink lacks; None: all have all
 
 
 class MemoryState:
@@ -213,8 +214,9 @@ class MemoryLedger:
     def __init__(self, state: MemoryState) -> None:
         self._state = state
 
-    def now(self) -> float:
-        return self._state.clock
+    def horizon(self, mailbox: str) -> Horizon:
+        waits = self._state.kept.waits_since
+        return Horizon(self._state.clock, self._state.clock if waits is None else waits)
 
     def known(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, LedgerEntry]:
         self._state.begin("known")
@@ -327,5 +329,6 @@ class MemoryLedger:
                 listed_octets=record.listed_octets,
                 header_sha256=record.header_sha256,
                 committed_at=records[record.id],
+                rehearsal=record.rehearsal,
             )
         return len(events)

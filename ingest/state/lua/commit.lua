@@ -1,5 +1,5 @@
 -- Take in the records of one durable batch: entries, record ids, events.
--- KEYS: holders, entries, records, attempts, batches, outbox
+-- KEYS: holders, entries, records, attempts, batches, outbox; to restore: restored
 -- ARGV: mailbox; lease id, or "" to restore: without lease, and existing entries stay;
 --   batch; seconds since the epoch, or "" for now; seconds that batches are remembered;
 --   then for each record: record id, unique-id ("": none), entry without its last four octets,
@@ -54,6 +54,9 @@ while i <= #ARGV do
   end
 end
 flush()
+if restoring and put > 0 then
+  redis.call('SET', KEYS[7], now + 1)
+end
 redis.call('ZADD', KEYS[5], now, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[5]))
 return put

@@ -1,4 +1,4 @@
--- Stands before every script: the clock, leases, and the index of groups.
+-- Stands before every script: the clock, leases, the index of groups, and the end of the outbox.
 
 local function clock()
   local time = redis.call('TIME')
@@ -26,4 +26,38 @@ local function rank(groups, group, due, leases)
   else
     redis.call('ZREM', groups, group)
   end
+end
+
+local function parts(id)
+  local ms, sequence = string.match(id, '(%d+)-(%d+)')
+  return tonumber(ms), tonumber(sequence)
+end
+
+-- Drop the events that every consumer group has acknowledged; how many.
+local function trim(outbox)
+  if redis.call('EXISTS', outbox) == 0 then
+    return 0
+  end
+  local keep, keep_ms, keep_sequence
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', outbox)) do
+    local group = {}
+    for i = 1, #flat, 2 do
+      group[flat[i]] = flat[i + 1]
+    end
+    local ms, sequence
+    if group['pending'] > 0 then
+      ms, sequence = parts(redis.call('XPENDING', outbox, group['name'])[2])
+    else
+      ms, sequence = parts(group['last-delivered-id'])
+      sequence = sequence + 1
+    end
+    if not keep or ms < keep_ms or (ms == keep_ms and sequence < keep_sequence) then
+      keep, keep_ms, keep_sequence = true, ms, sequence
+    end
+  end
+  if not keep then
+    return 0
+  end
+  local first = string.format('%.0f-%.0f', keep_ms, keep_sequence)
+  return redis.call('XTRIM', outbox, 'MINID', first)
 end

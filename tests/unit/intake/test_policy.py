@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from ingest.errors import (
@@ -29,11 +30,14 @@ from ingest.intake.policy import (
     may_delete,
     plan,
 )
-from ingest.model import DeleteRule, LedgerEntry, Listed
+from ingest.model import DeleteRule, Horizon, LedgerEntry, Listed
 
 NOW = 1_000_000.0
+HORIZON = Horizon(NOW, NOW - 60)
 COMMITTED = DeleteRule("committed")
 NEVER = DeleteRule("never")
+PUBLISHED = DeleteRule("published")
+SHADOW = DeleteRule("shadow")
 A_WEEK = DeleteRule("after", timedelta(days=7))
 PACE = Pace(shortest=30, longest=600)
 
@@ -46,55 +50,55 @@ def entry(
 
 def test_an_unknown_message_is_retrieved() -> None:
     listed = Listed(1, 100, "a")
-    assert plan([listed], {}, COMMITTED, NOW).retrieve == (listed,)
+    assert plan([listed], {}, COMMITTED, HORIZON).retrieve == (listed,)
 
 
 def test_a_message_without_a_unique_id_is_retrieved() -> None:
     listed = Listed(1, 100, None)
-    assert plan([listed], {}, NEVER, NOW).retrieve == (listed,)
+    assert plan([listed], {}, NEVER, HORIZON).retrieve == (listed,)
 
 
 def test_a_message_stored_earlier_is_deleted_after_its_header_block_is_checked() -> None:
     listed = Listed(1, 100, "a")
-    decided = plan([listed], {"a": entry()}, COMMITTED, NOW)
+    decided = plan([listed], {"a": entry()}, COMMITTED, HORIZON)
     assert [known.listed for known in decided.delete] == [listed]
     assert decided.retrieve == ()
 
 
 def test_a_known_unique_id_with_another_size_is_a_new_message() -> None:
     listed = Listed(1, 101, "a")
-    assert plan([listed], {"a": entry(100)}, COMMITTED, NOW).retrieve == (listed,)
+    assert plan([listed], {"a": entry(100)}, COMMITTED, HORIZON).retrieve == (listed,)
 
 
 def test_a_known_message_without_a_header_hash_is_retrieved_again() -> None:
     listed = Listed(1, 100, "a")
-    assert plan([listed], {"a": entry(header="")}, COMMITTED, NOW).retrieve == (listed,)
+    assert plan([listed], {"a": entry(header="")}, COMMITTED, HORIZON).retrieve == (listed,)
 
 
 def test_strict_evidence_retrieves_again_instead_of_trusting_an_earlier_session() -> None:
     listed = Listed(1, 100, "a")
-    decided = plan([listed], {"a": entry()}, COMMITTED, NOW, strict=True)
+    decided = plan([listed], {"a": entry()}, COMMITTED, HORIZON, strict=True)
     assert decided.retrieve == (listed,)
     assert decided.delete == ()
 
 
 def test_never_keeps_what_is_stored() -> None:
     listed = Listed(1, 100, "a")
-    assert plan([listed], {"a": entry(at=0)}, NEVER, NOW).keep == (listed,)
+    assert plan([listed], {"a": entry(at=0)}, NEVER, HORIZON).keep == (listed,)
 
 
 def test_after_a_week_means_a_week_after_the_commit() -> None:
     young, old = Listed(1, 100, "young"), Listed(2, 100, "old")
     known = {"young": entry(at=NOW - 604_799), "old": entry(at=NOW - 604_800)}
-    decided = plan([young, old], known, A_WEEK, NOW)
+    decided = plan([young, old], known, A_WEEK, HORIZON)
     assert decided.keep == (young,)
     assert [one.listed for one in decided.delete] == [old]
 
 
 def test_a_new_message_may_be_deleted_at_once_only_by_the_default_rule() -> None:
-    assert may_delete(COMMITTED, NOW, NOW)
-    assert not may_delete(NEVER, 0, NOW)
-    assert not may_delete(A_WEEK, NOW, NOW)
+    assert may_delete(COMMITTED, NOW, HORIZON)
+    assert not may_delete(NEVER, 0, HORIZON)
+    assert not may_delete(A_WEEK, NOW, HORIZON)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +172,21 @@ def pauses(errors: Sequence[IngestError]) -> list[bool]:
         standing = decided.standing
         paused.append(bool(decided.pause))
     return paused
+
+
+def test_after_publishing_a_message_is_deleted_once_every_sink_has_its_event() -> None:
+    waits_since = HORIZON.accepted_before
+    assert may_delete(PUBLISHED, waits_since - 1, HORIZON)
+    # Entries are dated to the second: its event may be the one that waits.
+    assert not may_delete(PUBLISHED, waits_since - 0.5, HORIZON)
+
+
+def test_what_was_only_rehearsed_is_retrieved_once_it_is_meant() -> None:
+    listed = Listed(1, 100, "a")
+    rehearsed = {"a": msgspec.structs.replace(entry(), rehearsal=True)}
+    assert plan([listed], rehearsed, SHADOW, HORIZON).keep == (listed,)
+    for rule in (COMMITTED, PUBLISHED, NEVER):
+        assert plan([listed], rehearsed, rule, HORIZON).retrieve == (listed,)
 
 
 def test_a_message_that_breaks_sessions_is_tried_ever_more_rarely_but_for_ever() -> None:

@@ -15,6 +15,7 @@ from ingest.errors import (
     SessionStopped,
     StoreUnavailable,
 )
+from ingest.events.schema import INGESTED, REHEARSED
 from ingest.intake import policy
 from ingest.intake.message import NOT_PARSED
 from ingest.intake.policy import MOST_ATTEMPTS
@@ -331,6 +332,52 @@ def test_after_a_week_deletes_a_week_after_the_commit() -> None:
     world.state.clock += 1
     assert world.session().deleted == 1
     assert not world.server.messages
+
+
+def test_published_deletes_what_every_sink_has_accepted() -> None:
+    world = World(delete="published")
+    world.deliver(ONE)
+    world.state.kept.waits_since = world.state.clock
+    assert world.session().deleted == 0
+    world.state.clock += 60
+    assert world.session().deleted == 0
+    world.state.kept.waits_since = None
+    report = world.session()
+    assert (report.retrieved, report.deleted) == (0, 1)
+    assert not world.server.messages
+
+
+def test_published_holds_for_messages_without_unique_ids_too() -> None:
+    world = World(delete="published")
+    world.deliver(ONE, None)
+    world.state.kept.waits_since = world.state.clock
+    assert world.session().deleted == 0
+    world.state.clock += 60
+    world.state.kept.waits_since = None
+    assert world.session().deleted == 1
+    assert len({event.id for record in world.records() for event in record.events}) == 1
+
+
+def test_a_rehearsal_deletes_nothing_and_its_events_say_so() -> None:
+    world = World(delete="shadow")
+    world.deliver(ONE)
+    assert world.session().events == 1
+    assert world.session().retrieved == 0
+    assert [one.event.type for one in world.state.kept.outbox] == [REHEARSED]
+    assert len(world.server.messages) == 1
+
+
+def test_after_a_rehearsal_every_message_is_ingested_as_if_it_were_new() -> None:
+    world = World(delete="shadow")
+    world.deliver(ONE)
+    world.deliver(TWO, None)
+    world.session()
+    world.delete = "committed"
+    report = world.session()
+    assert (report.events, report.deleted) == (2, 2)
+    types = [one.event.type for one in world.state.kept.outbox]
+    assert types == [REHEARSED, REHEARSED, INGESTED, INGESTED]
+    assert len({one.event.id for one in world.state.kept.outbox}) == 4
 
 
 # Limits

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +10,10 @@ from ingest.errors import StateError
 from ingest.intake.relay import OutboxEvent
 from ingest.state import outbox as outbox_module
 from ingest.state.commands import Commands
+from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox, oldest_event
+from ingest.state.schedule import Schedule
+from tests.fakes.mail_values import BATCH, commitment, mailbox, record
 
 KEY = "mail-ingest:outbox"
 
@@ -172,3 +176,32 @@ def test_the_oldest_event_is_the_one_that_some_sink_lacks(client: Redis, run: Co
     assert oldest.timestamp() == 2
     outbox.acknowledge(entries(read[1:]))
     assert oldest_event(run) is None
+
+
+def test_what_every_sink_has_accepted_is_told_apart_from_what_waits(client: Redis) -> None:
+    client.set("mail-ingest:epoch", "e")
+    ledger, outbox = RedisLedger(client), Outbox(client, "stream")
+    lease = Schedule(client).claim_mailbox(mailbox(), 60)
+    assert lease
+    committed_at = ledger.horizon(mailbox().id).now
+    assert ledger.horizon(mailbox().id).accepted_before >= committed_at
+    ledger.commit(lease, [commitment("x")])
+    assert committed_at <= ledger.horizon(mailbox().id).accepted_before < committed_at + 5
+    time.sleep(0.01)
+    [event] = outbox.read(10)
+    waiting = ledger.horizon(mailbox().id)
+    assert waiting.accepted_before < waiting.now
+    outbox.acknowledge([event.entry])
+    done = ledger.horizon(mailbox().id)
+    assert done.accepted_before == done.now
+
+
+def test_what_a_read_back_put_is_not_accepted_because_its_record_is_old(client: Redis) -> None:
+    client.set("mail-ingest:epoch", "e")
+    ledger, outbox = RedisLedger(client), Outbox(client, "stream")
+    ledger.restore(BATCH, [record("x")])
+    assert ledger.horizon(mailbox().id).accepted_before == 0
+    [event] = outbox.read(10)
+    outbox.acknowledge([event.entry])
+    done = ledger.horizon(mailbox().id)
+    assert done.accepted_before == done.now

@@ -143,7 +143,7 @@ def test_the_log_is_read_from_the_checkpoint_on(fleet: Fleet) -> None:
 
 def test_a_checkpoint_claims_no_more_than_every_sink_has(fleet: Fleet) -> None:
     fleet.readback.run_if_lost()
-    now = datetime.fromtimestamp(fleet.ledger.now(), UTC)
+    now = datetime.fromtimestamp(fleet.ledger.horizon("x").now, UTC)
     compared = now - timedelta(hours=1)
     assert (checkpoint := fleet.checkpoints.write(compared))
     assert checkpoint.before == compared - MARGIN
