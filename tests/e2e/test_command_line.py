@@ -27,6 +27,7 @@ from ingest.cli import app
 from ingest.cli.demo.messages import maildrops
 from ingest.cli.demo.server import DemoServer
 from ingest.settings import from_environment
+from ingest.state.secrets import new_key
 
 PASSWORD = "sesame"
 
@@ -174,6 +175,30 @@ def test_a_password_that_is_typed_is_sealed_and_never_shown(
     assert run("mailbox", "test", "orders", "--json").json["messages"] == 11
     stored = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
     assert not any(PASSWORD.encode() in octets for octets in stored)
+
+
+def test_passwords_sealed_anew_need_the_old_key_no_longer(
+    add: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = new_key(), new_key()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setenv("INGEST_KEYS", old)
+    for user in ("orders", "support"):
+        add(user, "--password-ref", "")
+    add("invoices")
+
+    monkeypatch.setenv("INGEST_KEYS", new)
+    lost = run("mailbox", "reseal")
+    assert lost.code == 4
+    assert lost.out == "0 passwords are sealed with the first key\n"
+    assert lost.err.count("error: no key opens the sealed password of mailbox") == 2
+    assert "'support'" in lost.err
+
+    monkeypatch.setenv("INGEST_KEYS", f"{new},{old}")
+    assert run("mailbox", "reseal", "--json").json == {"resealed": 2}
+    monkeypatch.setenv("INGEST_KEYS", new)
+    assert {run("mailbox", "test", user).code for user in ("orders", "support", "invoices")} == {0}
 
 
 def test_a_name_is_given_once(add: Run) -> None:
