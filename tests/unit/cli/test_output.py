@@ -80,7 +80,7 @@ def test_nobody_at_the_terminal_means_no_confirmation(monkeypatch: pytest.Monkey
 
 def test_a_value_that_does_not_parse_is_wrong_usage() -> None:
     assert output.choose("after 7d", DeleteRule.parse) == "after 7d"
-    with pytest.raises(typer.BadParameter, match="use committed, never, or after 7d"):
+    with pytest.raises(typer.BadParameter, match="use committed, published, never"):
         output.choose("sometimes", DeleteRule.parse)
     with pytest.raises(SettingsError):
         DeleteRule.parse("sometimes")
