@@ -17,7 +17,7 @@ from ingest.intake.message import Thresholds
 from ingest.intake.policy import Pace
 from ingest.intake.poll import Pacing, Poller
 from ingest.intake.ports import Stop
-from ingest.intake.pressure import BackPressure
+from ingest.intake.pressure import BackPressure, LocalBrake
 from ingest.intake.queue import SessionLimits
 from ingest.intake.relay import Relay
 from ingest.intake.report import SessionReport, Watch
@@ -29,6 +29,7 @@ from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
 from ingest.settings import Settings
+from ingest.state.brake import Brake
 from ingest.state.checkpoint import Checkpoints
 from ingest.state.connect import connect
 from ingest.state.embedded import EmbeddedValkey
@@ -76,6 +77,8 @@ class Application:
     ledger: RedisLedger
     keeper: LeaseKeeper
     outbox: Outbox
+    brake: Brake
+    pressure: BackPressure
     checkpoints: Checkpoints
     read_back: ReadBack
     shutdown: Shutdown
@@ -113,7 +116,7 @@ class Application:
             hold=self._hold,
             run_session=self._run_session,
             pacing=self.pacing,
-            pressure=BackPressure(self.outbox.depth, lambda: self.shutdown.closing),
+            pressure=self.pressure,
         )
 
     def relay(self) -> Relay:
@@ -158,6 +161,7 @@ class Application:
             ledger=self.ledger,
             committer=self.committer,
             settings=_session_settings(self.settings),
+            brake=LocalBrake(self.brake, self.pressure),
             stop=stop,
             watch=watch,
         ).run()
@@ -197,6 +201,7 @@ def open_application(
         schedule = Schedule(redis)
         keeper = LeaseKeeper(schedule, settings.lease_seconds)
         stack.callback(keeper.close)
+        outbox = Outbox(redis, SINK)
         yield Application(
             settings=settings,
             redis=redis,
@@ -207,7 +212,9 @@ def open_application(
             schedule=schedule,
             ledger=RedisLedger(redis),
             keeper=keeper,
-            outbox=Outbox(redis, SINK),
+            outbox=outbox,
+            brake=Brake(redis),
+            pressure=BackPressure(outbox.depth, lambda: shutdown.closing),
             checkpoints=Checkpoints(redis, store),
             read_back=ReadBack(
                 redis,

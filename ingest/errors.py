@@ -13,8 +13,9 @@
     │   ├── CommandRefused       -ERR where the session can't go on
     │   ├── SignInRefused        the server refused user name or password
     │   ├── MaildropBusy         [IN-USE], [LOGIN-DELAY], [SYS/TEMP]: try again later
-    │   └── SessionStopped       we stop ourselves: shutdown, or a lost lease
-    │       └── LeaseLost        somebody else may hold the mailbox now
+    │   └── SessionStopped       we stop ourselves: shutdown, a lost lease, the brake
+    │       ├── LeaseLost        somebody else may hold the mailbox now
+    │       └── DeletesBraked    nothing may be deleted now
     ├── StoreError               the object store
     │   ├── StoreUnavailable     unreachable, slow, answering 5xx: try again later
     │   ├── StoreRefused         wrong credentials, rights, bucket: a person must act
@@ -117,16 +118,9 @@ class SignInRefused(SessionError):
 
 
 class MaildropBusy(SessionError):
-    """The server asks us to come back later (RFC 2449, RFC 3206).
-
-    `response_code` is IN-USE, LOGIN-DELAY or SYS/TEMP.
-    """
+    """The server asks us to come back later (RFC 2449, RFC 3206)."""
 
     code = "busy"
-
-    def __init__(self, message: str, *, response_code: str, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.response_code = response_code
 
 
 class SessionStopped(SessionError):
@@ -139,6 +133,12 @@ class LeaseLost(SessionStopped):
     """Our lease on the mailbox expired: another worker may hold it now."""
 
     code = "lease_lost"
+
+
+class DeletesBraked(SessionStopped):
+    """The brake came on while DELEs were under way: the session ended without QUIT."""
+
+    code = "braked"
 
 
 class StoreError(IngestError):

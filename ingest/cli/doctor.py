@@ -15,7 +15,7 @@ import typer
 from ingest.cli import output
 from ingest.cli.shown import failure, pause, standing_of
 from ingest.cli.sign_in import named
-from ingest.errors import IngestError
+from ingest.errors import IngestError, StateError, StateUnavailable
 from ingest.model import Mailbox
 from ingest.settings import from_environment
 
@@ -87,6 +87,7 @@ def _examine() -> Iterator[Finding]:
                 ("redis", _redis),
                 ("store", _store),
                 ("mailboxes", _mailboxes),
+                ("deletes", _brake),
                 ("workers", _workers),
                 ("events", _events),
             )
@@ -94,9 +95,11 @@ def _examine() -> Iterator[Finding]:
                 try:
                     yield from look(application)
                 except IngestError as error:
+                    if settings.embedded and isinstance(error, StateUnavailable):
+                        raise  # what started it knows more
                     yield Finding.of(subject, error)
     except IngestError as error:
-        yield Finding.of("settings", error)
+        yield Finding.of("redis" if isinstance(error, StateError) else "settings", error)
 
 
 def _redis(application: Application) -> Iterator[Finding]:
@@ -214,6 +217,18 @@ def _mailbox(application: Application, mailbox: Mailbox) -> Iterator[Finding]:
             application.keyring.reveal(mailbox.password, mailbox.id)
     except IngestError as error:
         yield Finding.of(subject, error)
+
+
+def _brake(application: Application) -> Iterator[Finding]:
+    if reason := application.brake.reason():
+        yield Finding(
+            "deletes",
+            "warning",
+            f"the brake is on: {reason}",
+            "ingest brake release, when it is safe",
+        )
+    else:
+        yield Finding("deletes", "ok", "nothing stops them")
 
 
 def _workers(application: Application) -> Iterator[Finding]:

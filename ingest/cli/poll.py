@@ -64,10 +64,12 @@ def summary(name: str, report: SessionReport) -> str:
         (report.refused, "refused"),
         (report.withheld, "shorter than announced"),
         (report.ignored_deletes, "deleted before, and still there"),
+        (report.skipped, "skipped after too many attempts"),
         (report.left, "left for the next session"),
     )
     facts += [f"{number:,} {what}" for number, what in optional if number]
-    return f"{name}: {', '.join(facts)} in {report.seconds:.1f} s"
+    braked = f"; nothing was deleted: {report.braked}" if report.braked else ""
+    return f"{name}: {', '.join(facts)} in {report.seconds:.1f} s{braked}"
 
 
 @contextmanager

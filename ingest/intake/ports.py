@@ -238,6 +238,16 @@ class Stop(Protocol):
         """
 
 
+class Brake(Protocol):
+    """Stops all deletes. Raises StateError where Redis fails."""
+
+    def reason(self) -> str:
+        """Why nothing may be deleted now; empty: it may."""
+
+    def allow(self, deletes: int) -> str:
+        """The same, asked right before so many deletes are confirmed, which counts them."""
+
+
 class Schedule(Protocol):
     """Due times and leases. Every method raises StateError where Redis fails."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from ingest.errors import StateError, StoreError
+from ingest.intake.ports import Brake
 
 # Events in the outbox from which on nothing more is claimed.
 _MOST_WAITING = 1_000_000
@@ -44,17 +45,22 @@ class BackPressure:
             case StateError():
                 self._hold(_REDIS_SECONDS, f"Redis failed: {error}")
 
+    @property
+    def trouble(self) -> str:
+        """What store, Redis or sinks suffer from, as far as this process has seen; or empty."""
+        return self._reason if self._clock() < self._until else ""
+
     def __call__(self) -> str:
         """The reason.
 
         Raises:
             StateError: Redis failed.
         """
-        now = self._clock()
         if self._closing():
             return "the process is about to end"
-        if now < self._until:
-            return self._reason
+        if trouble := self.trouble:
+            return trouble
+        now = self._clock()
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY_SECONDS
             waiting = self._waiting()
@@ -66,3 +72,19 @@ class BackPressure:
     def _hold(self, seconds: float, reason: str) -> None:
         self._until = self._clock() + seconds
         self._reason = reason
+
+
+class LocalBrake:
+    """The fleet's brake, and that of a process that sees its store, Redis or sinks in trouble."""
+
+    def __init__(self, brake: Brake, pressure: BackPressure) -> None:
+        self._brake = brake
+        self._pressure = pressure
+
+    def reason(self) -> str:
+        """Why nothing may be deleted now; empty: it may."""
+        return self._pressure.trouble or self._brake.reason()
+
+    def allow(self, deletes: int) -> str:
+        """The same, asked right before so many deletes are confirmed, which counts them."""
+        return self._pressure.trouble or self._brake.allow(deletes)

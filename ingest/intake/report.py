@@ -36,6 +36,7 @@ class SessionReport(msgspec.Struct, kw_only=True):
     skipped: int = 0  # not retrieved: it broke sessions or workers too often; stays on the server
     ignored_deletes: int = 0  # deleted before by +OK, and still there
     withheld: int = 0  # stored with fewer octets than announced, not deleted
+    braked: str = ""  # why nothing was deleted, whatever the delete rule says
     left: int = 0  # not started for the session's limits: poll again soon
     login_delay: int = 0  # seconds that the server wants between two sessions
     seconds: float = 0.0

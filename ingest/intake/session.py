@@ -17,13 +17,19 @@ from typing import NamedTuple
 
 import structlog
 
-from ingest.errors import CommandRefused, RemoteProtocolError, SessionError, SessionStopped
+from ingest.errors import (
+    CommandRefused,
+    DeletesBraked,
+    RemoteProtocolError,
+    SessionError,
+    SessionStopped,
+)
 from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
 from ingest.intake.message import Draft, Thresholds, Unparsable
-from ingest.intake.ports import Ledger, Log, Maildrop, Retrieval, Stop
+from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.queue import Queue, SessionLimits
 from ingest.intake.report import SessionReport, Watch, note_committed, note_deleted
 from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox
@@ -33,6 +39,12 @@ log = structlog.get_logger(__name__)
 
 # Batches being written while the next is retrieved.
 _MOST_IN_FLIGHT = 4
+
+# Rules by which a message that is retrieved may or may not be deleted at once.
+_DELAYED = {"after", "published"}
+
+# What every delete rule becomes under the brake.
+_KEEP = DeleteRule("never")
 
 # Between two looks at a session whose server waits for us while the store takes its time.
 _LOOK_SECONDS = 1.0
@@ -66,11 +78,12 @@ class Session:
         ledger: the index.
         committer: where commit objects are written while the next batch is retrieved.
         settings: limits and thresholds.
+        brake: stops deletes.
         stop: ends the session early.
         watch: sees the progress.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a port each, and what the session is about
         self,
         *,
         mailbox: Mailbox,
@@ -80,12 +93,14 @@ class Session:
         ledger: Ledger,
         committer: Executor,
         settings: SessionSettings,
+        brake: Brake,
         stop: Stop,
         watch: Watch | None = None,
     ) -> None:
         self._mailbox = mailbox
         self._rule = DeleteRule.parse(mailbox.delete)
         self._rehearsal = self._rule.mode == "shadow"
+        self._brake = brake
         self._lease = lease
         self._maildrop = maildrop
         self._objects = objects
@@ -123,6 +138,7 @@ class Session:
                     if member.delete:
                         self._delete(member.listed)
             self._refuse_to_quit_after_a_break()
+            self._refuse_to_quit_under_the_brake()
             self._attempts.take_back(self._refused)
             farewell = self._maildrop.quit()
             deleted = {number: self._deletes[number] for number in farewell.deleted}
@@ -162,6 +178,10 @@ class Session:
 
     def _wanted(self) -> list[Listed]:
         """The messages to retrieve. Those stored by an earlier session get their DELE here."""
+        if reason := self._brake.reason():
+            log.warning("deletes_braked", reason=reason)
+            self.report.braked = reason
+            self._rule = _KEEP
         listing = self._maildrop.listing()
         self._listed = [listed.unique_id for listed in listing if listed.unique_id]
         known = self._ledger.known(self._mailbox.id, self._listed) if self._listed else {}
@@ -287,8 +307,8 @@ class Session:
         if short:
             draft.defects.append(Defect(SHORTER_THAN_LISTED, note=f"listed {listed.octets}"))
             self._note_cut(listed)
-        delete, already = not short, False
-        if short or self._rule.mode != "committed":
+        delete, already = not short and self._rule.mode == "committed", False
+        if not delete and (short or listed.unique_id is None or self._rule.mode in _DELAYED):
             delete, already = self._may_delete(
                 draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
             )
@@ -354,6 +374,18 @@ class Session:
                 f"mailbox {self._mailbox.id}: message {listed.number} goes on after {octets} "
                 f"octets, though LIST announced {listed.octets}",
                 remedy="after some attempts it is skipped; ask the server's operator",
+            )
+
+    def _refuse_to_quit_under_the_brake(self) -> None:
+        """Ask once more, as late as can be: QUIT is what deletes.
+
+        Raises:
+            DeletesBraked: nothing may be deleted now.
+        """
+        if self._deletes and (reason := self._brake.allow(len(self._deletes))):
+            raise DeletesBraked(
+                f"mailbox {self._mailbox.id}: nothing was deleted: {reason}",
+                remedy="see what is wrong, then: ingest brake release",
             )
 
     def _refuse_to_quit_after_a_break(self) -> None:

@@ -94,6 +94,7 @@ errors = _counter("errors_total", "Errors by class.", "code", (*_codes(), "unexp
 
 outbox_depth = _gauge("outbox_depth", "Events that wait for a sink.")
 outbox_age = _gauge("outbox_age_seconds", "Age of the oldest event that waits for a sink.")
+deletes_braked = _gauge("deletes_braked", "1 while the brake stops all deletes.")
 due_lag = _gauge("due_lag_seconds", "How long the mailbox that is due longest has been due.")
 mailboxes_due = _gauge("mailboxes_due", "Mailboxes that are due and not leased.")
 

@@ -57,6 +57,7 @@ class Worker:
         metrics.mailboxes_due.set(depth.due)
         metrics.outbox_depth.set(self.application.outbox.depth())
         metrics.outbox_age.set(self.application.outbox.age_seconds())
+        metrics.deletes_braked.set(bool(self.application.brake.reason()))
 
     def _check_store(self) -> None:
         next(self.application.store.list("mailboxes/"), None)

@@ -72,6 +72,20 @@ class Go:
             raise self.error
 
 
+class Released:
+    """A `Brake` that is pulled by giving it a reason."""
+
+    pulled = ""
+    pulled_late = ""  # while the session runs
+
+    def reason(self) -> str:
+        return self.pulled
+
+    def allow(self, deletes: int) -> str:
+        assert deletes
+        return self.pulled or self.pulled_late
+
+
 class World:
     """One mailbox, its server, a store, a Redis, and the messages that were ever delivered."""
 
@@ -93,6 +107,7 @@ class World:
         self.part_threshold = limits.get("part_threshold", 1000)
         self.strict = bool(limits.get("strict", 0))
         self.stop = Go()
+        self.brake = Released()
 
     def step(self, name: str) -> None:
         """The process is about to do this."""
@@ -123,6 +138,7 @@ class World:
                 deployment="test",
                 strict_evidence=self.strict,
             ),
+            brake=self.brake,
             stop=self.stop,
         ).run()
 

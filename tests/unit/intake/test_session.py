@@ -11,6 +11,7 @@ import pytest
 from ingest.errors import (
     CommandRefused,
     ConnectionFailed,
+    DeletesBraked,
     RemoteProtocolError,
     SessionStopped,
     StoreUnavailable,
@@ -378,6 +379,31 @@ def test_after_a_rehearsal_every_message_is_ingested_as_if_it_were_new() -> None
     types = [one.event.type for one in world.state.kept.outbox]
     assert types == [REHEARSED, REHEARSED, INGESTED, INGESTED]
     assert len({one.event.id for one in world.state.kept.outbox}) == 4
+
+
+def test_under_the_brake_mail_is_ingested_and_nothing_is_deleted() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.brake.pulled = "somebody looks into it"
+    report = world.session()
+    assert (report.committed, report.deleted, report.kept) == (1, 0, 1)
+    assert report.braked == "somebody looks into it"
+    world.brake.pulled = ""
+    assert world.session().deleted == 1
+
+
+def test_a_brake_that_is_pulled_before_quit_ends_the_session_without_it() -> None:
+    world = World()
+    world.deliver(ONE)
+    world.brake.pulled_late = "too many deletes"
+    with pytest.raises(DeletesBraked, match="too many deletes"):
+        world.session()
+    assert not world.server.deleted()
+    assert ("dropped", "") in world.server.journal
+    world.brake.pulled_late = ""
+    world.session()
+    world.assert_all_is_published()
+    assert not world.server.messages
 
 
 # Limits
