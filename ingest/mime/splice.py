@@ -39,7 +39,6 @@ class ProgramBuilder:
         self._steps: list[Step] = []
         self._offsets: dict[int, int] = {}  # of each part, how much of it is known
         self.octets = 0  # that the program gives; must be the message's at the end
-        self.skeleton_octets = 0  # that the program takes from the skeleton
 
     @property
     def full(self) -> bool:
@@ -54,7 +53,6 @@ class ProgramBuilder:
     def copy(self, octets: int) -> None:
         """The next octets stand in the skeleton."""
         self.octets += octets
-        self.skeleton_octets += octets
         if self._steps and (last := self._steps[-1])[0] == "copy":
             self._steps[-1] = ("copy", last[1] + octets)
         elif octets:

@@ -44,21 +44,18 @@ class Budget:
         """Octets that nobody holds."""
         return self._free
 
-    def acquire(self, octets: int, stop: Callable[[], bool]) -> None:
-        """Hold so many octets, all at once, waiting in line for them.
+    def acquire_block(self, stop: Callable[[], bool], *, nested: bool = False) -> bytearray:
+        """A buffer of BLOCK octets, with any content, waiting in line for it.
+
+        Args:
+            stop: says at a shutdown that waiting is over.
+            nested: the caller holds a block already, and will give both back.
 
         Raises:
             SessionStopped: `stop()` said so while we waited.
             StoreUnavailable: nothing came free for too long.
         """
-        self._acquire(octets, stop, nested=False)
-        with self._changed:
-            self._trim()
-
-    def _acquire(self, octets: int, stop: Callable[[], bool], *, nested: bool) -> None:
-        least = octets if nested else octets + self._kept
-        if least > self.octets:
-            raise ValueError(f"{octets} octets are more than the whole budget")
+        least = BLOCK if nested else BLOCK + self._kept
         ticket = object()
         line = self._nested if nested else self._queue
 
@@ -69,10 +66,11 @@ class Budget:
             line.append(ticket)
             try:
                 self._wait(next_in_line, stop)
-                self._free -= octets
+                self._free -= BLOCK
             finally:
                 line.remove(ticket)
                 self._changed.notify_all()
+        return self._block(BLOCK)
 
     def _wait(self, ready: Callable[[], bool], stop: Callable[[], bool]) -> None:
         waited = 0.0
@@ -85,16 +83,6 @@ class Budget:
                     f"no upload buffer came free within {self._patience:.0f} seconds",
                     remedy="see whether the object store is slow, or raise INGEST_BUFFER_OCTETS",
                 )
-
-    def acquire_block(self, stop: Callable[[], bool], *, nested: bool = False) -> bytearray:
-        """A buffer of BLOCK octets, with any content; waits and raises as `acquire` does.
-
-        Args:
-            stop: says at a shutdown that waiting is over.
-            nested: the caller holds a block already, and will give both back.
-        """
-        self._acquire(BLOCK, stop, nested=nested)
-        return self._block(BLOCK)
 
     def try_block(self, octets: int = BLOCK) -> bytearray | None:
         """A buffer of so many octets if they are free and nobody waits; never waits itself."""

@@ -21,8 +21,6 @@ from ulid import ULID
 from ingest.errors import StoreRefused
 
 MAIL = "mail/"
-MAILBOXES = "mailboxes/"
-CHECKPOINT = "checkpoint.json"
 
 MAX_KEY = 512  # characters; S3 allows 1,024 octets with the prefix
 
@@ -101,12 +99,3 @@ def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:
     while hour <= until:
         yield hour_prefix(hour)
         hour += timedelta(hours=1)
-
-
-def mailbox(mailbox_id: str) -> str:
-    """The key of a mailbox's settings.
-
-    Raises:
-        StoreRefused: the id can't be part of a key.
-    """
-    return check(f"{MAILBOXES}{mailbox_id}.json")

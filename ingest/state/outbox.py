@@ -79,11 +79,6 @@ class Outbox:
         oldest = self._oldest()
         return max(0.0, self._redis.now() - oldest / 1000) if oldest else 0.0
 
-    def remove(self) -> None:
-        """The sink is no more: it keeps nothing from being trimmed any longer."""
-        if self._group() is not None:
-            self._redis.run("XGROUP DESTROY", self._key, self._sink)
-
     def _read(self, count: int, block_ms: int | None) -> list[OutboxEvent]:
         self._register()
         self._adopt(count)

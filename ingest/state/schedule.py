@@ -157,9 +157,5 @@ class Schedule:
         scheduled, due, leased, late = self._redis.call("depth", [self._groups], self._prefixes)
         return Depth(int(scheduled), int(due), int(leased), int(late) / 1000)
 
-    def due_lag(self) -> float:
-        """How many seconds the longest waiting mailbox is late."""
-        return self.depth().lag_seconds
-
     def _keys(self, group: str) -> list[str]:
         return [self._redis.key(name, group) for name in ("due", "leases", "holders")]

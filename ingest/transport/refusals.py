@@ -20,9 +20,7 @@ def refused(peer: str, code: str, text: str, *, signing_in: bool) -> SessionErro
     match _meaning(code, text):
         case "IN-USE" | "LOGIN-DELAY" | "SYS/TEMP" as busy:
             return MaildropBusy(
-                f"{what} [{busy}]",
-                response_code=busy,
-                remedy="nothing to do: a later session tries again",
+                f"{what} [{busy}]", remedy="nothing to do: a later session tries again"
             )
         case "SYS/PERM":
             return CommandRefused(

@@ -193,9 +193,6 @@ class MemorySchedule:
         leased = sum(map(len, self._state.kept.leases.values()))
         return Depth(len(due), len(late), leased, max(late, default=0.0))
 
-    def due_lag(self) -> float:
-        return self.depth().lag_seconds
-
     def _take(self, lease: Lease, seconds: float) -> Lease:
         self._leases(lease.group)[lease.mailbox] = (self._state.clock + seconds, lease.id)
         self._due(lease.group).pop(lease.mailbox, None)

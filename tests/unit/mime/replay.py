@@ -131,6 +131,11 @@ class Message:
         return [(path, leaf.header.content_type) for path, leaf in self.leaves.items()]
 
 
+def copied(builder: ProgramBuilder) -> int:
+    """Octets that the program takes from the skeleton."""
+    return sum(step[1] for step in builder.program if step[0] == "copy")
+
+
 def rebuilt(
     octets: bytes, chunks: Iterable[int] = (), limits: Limits = DEFAULT, steps: int = 4000
 ) -> tuple[bytes, ProgramBuilder, bytes, list[bytes]]:

@@ -26,21 +26,16 @@ def test_a_budget_smaller_than_one_block_is_a_wrong_setting() -> None:
 
 def test_octets_given_back_are_free_again() -> None:
     budget = Budget(BLOCK)
-    budget.acquire(BLOCK, never)
+    budget.acquire_block(never)
     assert budget.free == 0
     budget.release(BLOCK)
     assert budget.free == BLOCK
 
 
-def test_more_than_the_whole_budget_is_never_waited_for() -> None:
-    with pytest.raises(ValueError, match="whole budget"):
-        Budget(BLOCK).acquire(BLOCK + 1, never)
-
-
 def test_who_waits_is_served_when_another_gives_back() -> None:
     budget = Budget(BLOCK)
     held = budget.acquire_block(never)
-    waiter = started(lambda: budget.acquire(BLOCK, never))
+    waiter = started(lambda: budget.acquire_block(never))
     budget.release_block(held)
     waiter.join(10)
     assert budget.free == 0
@@ -48,23 +43,23 @@ def test_who_waits_is_served_when_another_gives_back() -> None:
 
 def test_a_shutdown_ends_the_wait_and_leaves_nothing_held() -> None:
     budget = Budget(BLOCK)
-    budget.acquire(BLOCK, never)
+    budget.acquire_block(never)
     with pytest.raises(SessionStopped):
-        budget.acquire(1, lambda: True)
+        budget.acquire_block(lambda: True)
     budget.release(BLOCK)
     assert budget.try_block() is not None
 
 
 def test_a_wait_that_is_never_served_is_given_up() -> None:
     budget = Budget(BLOCK, patience=0)
-    budget.acquire(BLOCK, never)
+    budget.acquire_block(never)
     with pytest.raises(StoreUnavailable, match="no upload buffer"):
-        budget.acquire(1, never)
+        budget.acquire_block(never)
 
 
 def test_the_one_who_waits_longest_is_not_overtaken() -> None:
     budget = Budget(3 * BLOCK)
-    budget.acquire(2 * BLOCK, never)
+    assert budget.try_block(2 * BLOCK) is not None
     order: list[str] = []
     waiting = threading.Event()
 
@@ -72,24 +67,23 @@ def test_the_one_who_waits_longest_is_not_overtaken() -> None:
         waiting.set()
         return False
 
-    def wait(name: str, octets: int) -> None:
-        budget.acquire(octets, go_on)
+    def wait(name: str) -> None:
+        budget.acquire_block(go_on)
         order.append(name)
 
-    large = started(lambda: wait("large", 2 * BLOCK))
+    first = started(lambda: wait("first"))
     assert waiting.wait(10)
-    waiting.clear()
-    small = started(lambda: wait("small", 1))
+    second = started(lambda: wait("second"))
     while len(budget._queue) < 2:
         waiting.wait(0.01)
-    budget.release(BLOCK)  # would do for the small one
-    assert budget.try_block() is None
+    budget.release(1)
+    assert budget.try_block(1) is None
+    budget.release(BLOCK - 1)
+    first.join(10)
+    assert order == ["first"]
     budget.release(BLOCK)
-    large.join(10)
-    assert order == ["large"]
-    budget.release(2 * BLOCK)
-    small.join(10)
-    assert order == ["large", "small"]
+    second.join(10)
+    assert order == ["first", "second"]
 
 
 def test_a_block_is_used_again() -> None:
@@ -104,9 +98,9 @@ def test_spare_blocks_never_count_beside_what_is_held() -> None:
     blocks = [budget.acquire_block(never), budget.acquire_block(never)]
     for block in blocks:
         budget.release_block(block)
-    budget.acquire(BLOCK + 1, never)
+    assert budget.try_block(BLOCK + 1) is not None
     assert len(budget._spare) == 1
-    budget.acquire(BLOCK - 1, never)
+    assert budget.try_block(BLOCK - 1) is not None
     budget.acquire_block(never, nested=True)
     assert len(budget._spare) == 0
 

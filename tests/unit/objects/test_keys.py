@@ -67,12 +67,6 @@ def test_keys_that_we_never_make_are_refused(key: str) -> None:
         keys.check(key)
 
 
-def test_a_mailbox_id_can_not_leave_its_folder() -> None:
-    assert keys.mailbox("mb-1") == "mailboxes/mb-1.json"
-    with pytest.raises(StoreRefused):
-        keys.mailbox("../checkpoint")
-
-
 def test_the_hours_of_the_log_cross_midnight_and_time_zones() -> None:
     since = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
     until = (since + timedelta(hours=1)).astimezone(timezone(timedelta(hours=9)))

@@ -107,16 +107,6 @@ def test_only_what_every_sink_has_is_trimmed(client: Redis) -> None:
     assert client.xlen(KEY) == 1
 
 
-def test_a_removed_sink_holds_nothing_up(client: Redis) -> None:
-    put(client, 2)
-    one, two = Outbox(client, "one"), Outbox(client, "two")
-    one.acknowledge(entries(one.read(2)))
-    two.read(1)
-    two.remove()
-    two.remove()
-    assert one.trim() == 2
-
-
 def test_without_sinks_nothing_is_trimmed(client: Redis) -> None:
     assert Outbox(client, "sink").trim() == 0
     put(client, 2)

@@ -23,7 +23,7 @@ def refusal(code: str, text: str, *, signing_in: bool = True) -> SessionError:
 def test_a_code_may_ask_to_come_back_later_rfc_2449_rfc_3206(code: str, response_code: str) -> None:
     error = refusal(code, "not now")
     assert isinstance(error, MaildropBusy)
-    assert error.response_code == response_code
+    assert str(error).endswith(f" [{response_code}]")
     assert "m1 at pop.example.org:995" in str(error)
     assert "not now" in str(error)
 
@@ -41,7 +41,7 @@ def test_a_code_may_ask_to_come_back_later_rfc_2449_rfc_3206(code: str, response
 def test_servers_without_codes_are_understood_by_their_words(text: str, response_code: str) -> None:
     error = refusal("", text)
     assert isinstance(error, MaildropBusy)
-    assert error.response_code == response_code
+    assert str(error).endswith(f" [{response_code}]")
 
 
 @pytest.mark.parametrize("code", ["AUTH", ""])
