@@ -24,7 +24,7 @@ from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.model import Lease, Mailbox
-from ingest.objects.budget import Budget
+from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
@@ -147,8 +147,12 @@ class Application:
 
     @contextmanager
     def _hold(self, lease: Lease) -> Iterator[Stop]:
-        with self.keeper.hold(lease):
-            yield SessionStop(lease, self.keeper.lost, self.shutdown, self.beat)
+        group = limit_group.set(lease.group)
+        try:
+            with self.keeper.hold(lease):
+                yield SessionStop(lease, self.keeper.lost, self.shutdown, self.beat)
+        finally:
+            limit_group.reset(group)
 
     def _run_session(
         self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None

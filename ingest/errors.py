@@ -18,6 +18,7 @@
     │       └── DeletesBraked    nothing may be deleted now
     ├── StoreError               the object store
     │   ├── StoreUnavailable     unreachable, slow, answering 5xx: try again later
+    │   │   └── BuffersTaken     it is well, but this process has no upload buffer free
     │   ├── StoreRefused         wrong credentials, rights, bucket: a person must act
     │   │   └── StoreChanged     it is not the store that Redis knows the contents of
     │   ├── StoreFull            no space left
@@ -152,6 +153,12 @@ class StoreUnavailable(StoreError):
     """The object store can't be reached or asks us to come back later."""
 
     code = "store_unavailable"
+
+
+class BuffersTaken(StoreUnavailable):
+    """No upload buffer came free in time: other sessions hold them all."""
+
+    code = "buffers_taken"
 
 
 class StoreRefused(StoreError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ingest.errors import StateError, StoreError
+from ingest.errors import BuffersTaken, StateError, StoreError
 from ingest.intake.ports import Brake
 
 # Events in the outbox from which on nothing more is claimed.
@@ -40,6 +40,8 @@ class BackPressure:
     def note(self, error: Exception) -> None:
         """A session failed by this: claim nothing for a while if it is not the mailbox's fault."""
         match error:
+            case BuffersTaken():
+                pass  # other sessions need none
             case StoreError():
                 self._hold(_STORE_SECONDS, f"the object store failed: {error}")
             case StateError():

@@ -51,7 +51,7 @@ class MultipartWriter:
         self._bucket = bucket
         self._key, self._whole_key = name
         self._content_type = content_type
-        self._budget = budget
+        self._share = budget.share(nested=bool(open_writers))
         self._executor = executor
         self._upload: str | None = None
         self._parts: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ class MultipartWriter:
         self._sending: tuple[Future[None], bytearray] | None = None
         self._committed = False
         self._abandoned = False
-        self._block = budget.acquire_block(stop, nested=bool(open_writers))
+        self._block = self._share.acquire_block(stop)
         self._filled = 0
         self._open_writers = open_writers
         open_writers.add(self)
@@ -84,7 +84,7 @@ class MultipartWriter:
         wanted = BLOCK << (len(self._parts) // _PARTS_PER_SIZE)
         if len(self._parts) == MAX_PARTS - 1:
             if spare is not None:
-                self._budget.release_block(spare)
+                self._share.release_block(spare)
             raise StoreRefused(
                 f"{self._key} is too large for one upload within this buffer budget",
                 remedy="raise INGEST_BUFFER_OCTETS",
@@ -93,9 +93,9 @@ class MultipartWriter:
         self._block, self._filled = bytearray(), 0
         sending = self._executor.submit(self._upload_part, block, filled)
         self._sending = (sending, block)
-        larger = self._budget.try_block(wanted) if spare is None or len(spare) < wanted else None
+        larger = self._share.try_block(wanted) if spare is None or len(spare) < wanted else None
         if larger is not None and spare is not None:
-            self._budget.release_block(spare)
+            self._share.release_block(spare)
         if larger is None and spare is None:
             sending.result()
             self._sending, spare = None, block
@@ -134,7 +134,7 @@ class MultipartWriter:
             # A copy lets the block go: many small objects may wait to be written.
             body = bytes(memoryview(self._block)[: self._filled])
             future = self._executor.submit(self._put_small, body)
-            self._budget.release_block(self._block, keep=len(body))
+            self._share.release_block(self._block, keep=len(body))
         else:
             future = self._executor.submit(self._put_block)
         self._committed = True
@@ -145,7 +145,7 @@ class MultipartWriter:
         try:
             self._bucket.put(self._whole_key, body, self._content_type)
         finally:
-            self._budget.release(len(body))
+            self._share.release(len(body))
 
     def _put_block(self) -> None:
         try:
@@ -159,7 +159,7 @@ class MultipartWriter:
             # The block before was submitted first, so it has a thread already.
             spare = self._sent()
             if spare is not None:
-                self._budget.release_block(spare)
+                self._share.release_block(spare)
             self._upload_part(self._block, self._filled)
             if self._upload is not None:
                 self._bucket.complete(self._whole_key, self._upload, self._parts, self._octets)
@@ -190,6 +190,6 @@ class MultipartWriter:
     def _release(self) -> None:
         """Give back what is held, also after a failure."""
         if self._sending is not None:
-            self._budget.release_block(self._sending[1])
+            self._share.release_block(self._sending[1])
             self._sending = None
-        self._budget.release_block(self._block)
+        self._share.release_block(self._block)

@@ -9,8 +9,24 @@ import pytest
 from ingest.bootstrap import open_application
 from ingest.errors import StoreUnavailable
 from ingest.intake.stop import Shutdown
+from ingest.objects.budget import limit_group
 from ingest.settings import Settings
+from tests.fakes.mail_values import mailbox
 from tests.servers.ports import free_port
+from tests.servers.valkey import Valkey
+
+
+def test_a_session_counts_its_upload_buffers_against_its_group(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    settings = Settings(home=str(tmp_path), redis_url=valkey.url)
+    with open_application(settings) as application:
+        application.prepare()
+        lease = application.schedule.claim_mailbox(mailbox(), 60)
+        assert lease
+        with application._hold(lease):
+            assert limit_group.get() == mailbox().group
+        assert limit_group.get() == ""
 
 
 def test_whoever_waits_for_the_store_is_at_work_and_stops_at_a_shutdown(

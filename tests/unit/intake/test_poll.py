@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from ingest.errors import (
+    BuffersTaken,
     ConnectionFailed,
     MailboxPaused,
     RegistryError,
@@ -162,6 +163,13 @@ def test_a_store_in_trouble_stops_claiming_for_a_while() -> None:
     fleet.state.clock += 20
     fleet.errors.clear()
     assert fleet.poll() == 1
+
+
+def test_sessions_that_hold_all_upload_buffers_do_not_stop_claiming() -> None:
+    fleet = Fleet("a", "b")
+    fleet.errors["mb-a"] = BuffersTaken("all are held")
+    assert fleet.poll() == 2
+    assert b'"failures":0' in fleet.schedule.standing("mb-a")
 
 
 def test_a_full_outbox_stops_claiming() -> None:

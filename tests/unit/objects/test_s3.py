@@ -6,21 +6,25 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from ulid import ULID
 
 from ingest.errors import (
+    BuffersTaken,
     ObjectMissing,
     SessionStopped,
     StoreFull,
     StoreRefused,
     StoreUnavailable,
 )
+from ingest.intake.ports import PartWriter
 from ingest.objects import bucket, multipart
-from ingest.objects.budget import BLOCK, Budget
+from ingest.objects.budget import BLOCK, Budget, limit_group
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
 from ingest.objects.probe import Store
@@ -207,13 +211,33 @@ def test_a_shutdown_ends_the_repetitions(
 def test_a_shutdown_ends_the_wait_for_a_buffer(
     store: Store, budget: Budget, stopping: threading.Event
 ) -> None:
-    while budget.try_block():
-        pass
-    free = budget.free
+    share = budget.share()
+    held = [share.acquire_block(lambda: False) for _ in range(2)]
     stopping.set()
     with pytest.raises(SessionStopped):
         store.create("part-1")
-    budget.release(budget.octets - free)
+    for block in held:
+        share.release_block(block)
+
+
+def test_a_host_that_sends_in_drops_leaves_buffers_to_others(server: S3Server) -> None:
+    budget = Budget(4 * BLOCK, patience=0)
+    options = S3Options(endpoint=server.endpoint, path_style=True)
+    store = open_store("s3://bucket", budget, options)
+
+    def begin(host: str) -> PartWriter:
+        limit_group.set(host)
+        return store.create(f"part-{ULID()}")
+
+    with ExitStack() as stack:
+        # Each in a thread of its own, as sessions are.
+        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(4)]
+        for thread in threads[:2]:
+            stack.enter_context(thread.submit(begin, "slow").result()).write(b"a drop")
+        with pytest.raises(BuffersTaken):
+            threads[2].submit(begin, "slow").result()
+        stack.enter_context(threads[3].submit(begin, "other").result())
+    store.close()
 
 
 def test_a_failed_part_is_told_at_a_later_write_and_the_upload_aborted(
@@ -264,6 +288,7 @@ def test_messages_that_write_two_objects_at_a_time_do_not_stop_each_other(
     together = threading.Barrier(3)
 
     def message(number: int) -> None:
+        limit_group.set(f"group {number}")
         with store.create(f"part-{number}-skeleton") as skeleton:
             skeleton.write(b"x")
             together.wait(30)
