@@ -118,7 +118,8 @@ class _Answers(BaseHTTPRequestHandler):
     def _fail(self, fault: Fault) -> None:
         if fault.status:
             body = f"{XML}<Error><Code>{fault.code}</Code><Message>m</Message></Error>".encode()
-            self._answer(fault.status, body, {})
+            # Said aloud, or the client may send its next request down the same connection.
+            self._answer(fault.status, body, {"Connection": "close"})
         self.close_connection = True
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str], cut: int = -1) -> None:
