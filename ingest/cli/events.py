@@ -13,7 +13,7 @@ import typer
 from ingest.cli import output
 from ingest.cli.application import opened
 from ingest.errors import RegistryError
-from ingest.events.schema import CloudEvent
+from ingest.events.schema import CloudEvent, json_schema
 from ingest.intake.ports import Mailboxes
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ def tail(
             shown += 1
             if shown == count:
                 break
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the events."""
+    output.print_json(json_schema())
 
 
 def read(

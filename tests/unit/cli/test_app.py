@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -90,6 +91,11 @@ def test_no_arguments_show_the_help_and_no_error(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert "demo" in captured.out
     assert "error" not in captured.err
+
+
+def test_the_schema_of_the_events_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["events", "schema"]) == 0
+    assert "dataref" in json.loads(capsys.readouterr().out)["$defs"]["CloudEvent"]["properties"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), typer.Abort()])
