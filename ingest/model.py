@@ -20,6 +20,9 @@ Octets: TypeAlias = "bytes | bytearray | memoryview"
 Tls: TypeAlias = Literal["implicit", "starttls", "none"]
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
 class DeleteRule(msgspec.Struct, frozen=True):
     """When a stored message may be deleted from its server.
 
@@ -43,18 +46,19 @@ class DeleteRule(msgspec.Struct, frozen=True):
             case ["committed" | "published" | "never" | "shadow" as mode]:
                 return cls(mode)
             case ["after", span] if found := re.fullmatch(r"(\d{1,6})([smhdw])", span):
-                unit = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
-                return cls("after", timedelta(seconds=int(found[1]) * unit))
+                return cls("after", timedelta(seconds=int(found[1]) * _SECONDS[found[2]]))
         raise SettingsError(
             f"unknown delete rule {text!r}",
             remedy="use committed, published, never, shadow, or after 7d",
         )
 
     def __str__(self) -> str:
-        """The text that `parse` reads."""
-        if self.mode == "after":
-            return f"after {int(self.after.total_seconds())}s"
-        return self.mode
+        """The text that `parse` reads, in the largest unit that fits."""
+        if self.mode != "after":
+            return self.mode
+        span = int(self.after.total_seconds())
+        unit = next(unit for unit in reversed(_SECONDS) if span % _SECONDS[unit] == 0)
+        return f"after {span // _SECONDS[unit]}{unit}"
 
 
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):

@@ -295,10 +295,8 @@ def _announce(mailbox: Mailbox, waiting: Waiting) -> None:
         case "committed":
             output.say("Messages WILL BE DELETED from the server once they are stored.")
         case "after":
-            output.say(
-                "Messages WILL BE DELETED from the server "
-                f"{rule.after.total_seconds() / 86400:g} days after they are stored."
-            )
+            span = str(rule).removeprefix("after ")
+            output.say(f"Messages WILL BE DELETED from the server {span} after they are stored.")
         case "published":
             output.say("Messages WILL BE DELETED from the server once their events are accepted.")
         case "never":
