@@ -19,6 +19,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+_DETAILS = frozenset({"message_committed"})
+
 _REDACTED = "[redacted]"
 _MAX_TEXT = 4096  # characters of one field; a server's text or an exception may be any length
 _MAX_DEPTH = 6  # nested containers
@@ -49,8 +51,9 @@ def configure(
     threshold = logging.getLevelNamesMapping()[level.upper()]
     common = _common(as_json=as_json)
     renderer = _renderer(as_json=as_json, colors=stream.isatty())
+    selected = [] if as_json or level == "debug" else [_without_details]
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *common, renderer],
+        processors=[structlog.contextvars.merge_contextvars, *selected, *common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -65,6 +68,17 @@ def without_secrets(
 ) -> MutableMapping[str, Any]:
     """Redact secrets and what is personal, by field name and in URLs; cut what is overlong."""
     return {name: _safe(name, value) for name, value in event_dict.items()}
+
+
+def _without_details(
+    _logger: Any,  # noqa: ANN401 - structlog's signature of a processor
+    _method: str,
+    event_dict: MutableMapping[str, Any],
+) -> MutableMapping[str, Any]:
+    """Drop what only programs read, one line for every message, from what people watch."""
+    if event_dict["event"] in _DETAILS:
+        raise structlog.DropEvent
+    return event_dict
 
 
 def _safe(name: str, value: object, depth: int = 0) -> object:

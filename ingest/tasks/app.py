@@ -7,13 +7,18 @@ and no beat entry per mailbox, and a hint expires when others have followed it.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 
 from ingest.bootstrap import redis_url
 from ingest.settings import Settings, from_environment
 from ingest.state.connect import broker_url
+
+# Celery warns of root because of pickle, which we never accept.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 POLL, RELAY, MAINTENANCE = "poll", "relay", "maintenance"  # the queues, one per lane
 

@@ -328,7 +328,15 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(add: Run, run: Run) -> None
     assert done.code == 0
     assert {finding["verdict"] for finding in done.json} == {"ok"}
     subjects = {finding["subject"] for finding in done.json}
-    assert subjects == {"settings", "redis", "store", "mailboxes", "workers", "events"}
+    assert subjects == {
+        "settings",
+        "redis",
+        "store",
+        "mailboxes",
+        "workers",
+        "events",
+        "deletes",
+    }
 
 
 def test_doctor_says_which_setting_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,6 +421,7 @@ def test_up_polls_restarts_what_dies_and_leaves_nothing_behind(
 
     assert code == 0, log.read_text()
     assert "worker ended (signal SIGKILL)" in log.read_text()
+    assert "superuser" not in log.read_text()
     assert _processes_of(home) == []
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -56,6 +56,23 @@ def test_a_terminal_gets_readable_lines() -> None:
 
     assert "session.completed" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("log_format", "level", "told"),
+    [("console", "info", 0), ("console", "debug", 1), ("json", "info", 1)],
+)
+def test_a_line_for_every_message_is_for_programs(
+    log_format: Literal["console", "json"], level: str, told: int
+) -> None:
+    stream = io.StringIO()
+    configure(log_format, level, stream=stream)
+
+    structlog.get_logger().info("message_committed", record="r1")
+    structlog.get_logger().info("session_completed")
+
+    assert stream.getvalue().count("message_committed") == told
+    assert "session_completed" in stream.getvalue()
 
 
 def test_lines_below_the_level_are_left_out() -> None:
