@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts, doubling, with jitter
 _SLICE = 0.25  # seconds between two looks at stop()
 _CLOCK_AGE = 600.0  # seconds for which an answer's Date header tells the time
+_SET_BACK = 60.0  # seconds by which an earlier Date is a clock that was set back
 _CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]{1,64}/[\w!#$&^.+-]{1,128}", re.ASCII)  # RFC 6838 4.2
 
 
@@ -77,8 +78,8 @@ class Bucket:
         except BotoCoreError as error:
             raise explain(error, "reach the store", name, options.endpoint) from error
         self._host = urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
-        self._date: datetime | None = None  # of the last answer, by the store's clock
-        self._date_seen = 0.0  # when, monotonic
+        # The Date of an answer, by the store's clock, and when it came, monotonic.
+        self._told: tuple[datetime, float] | None = None
 
     def request(
         self,
@@ -135,22 +136,27 @@ class Bucket:
             date = parsedate_to_datetime(text)
         except ValueError:
             return
-        self._date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        self._date_seen = time.monotonic()
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        told, now = self._told, time.monotonic()
+        if told and now - told[1] < _CLOCK_AGE:
+            ahead = (_advanced(told, now) - date).total_seconds()
+            if 0 <= ahead < _SET_BACK:
+                return  # it is cut to its second, and the answer took its time: we know better
+        self._told = date, now
 
     def now(self) -> datetime:
-        """The store's clock, from the Date header of a recent answer."""
-        if self._date is None or time.monotonic() - self._date_seen > _CLOCK_AGE:
+        """The store's clock, from the Date headers of recent answers."""
+        if self._told is None or time.monotonic() - self._told[1] >= _CLOCK_AGE:
             try:
                 self.request("list_objects_v2", "ask the time", MaxKeys=1)
             except StoreError:  # a refusal has a date as well
-                if self._date is None:
+                if self._told is None:
                     raise
-        if self._date is None:
+        if self._told is None:
             raise StoreUnavailable(
                 f"{self._host} sends no Date header", remedy="let its proxy pass the header on"
             )
-        return self._date + timedelta(seconds=time.monotonic() - self._date_seen)
+        return _advanced(self._told, time.monotonic())
 
     def put(self, key: str, body: Octets, content_type: str) -> None:
         """Write an object by one request."""
@@ -253,6 +259,11 @@ class Bucket:
         # Given as a header it spares botocore's copy of the body and its chunked encoding, which
         # several stores don't understand.
         return {"ChecksumCRC32": crc32(body)} if self.checksums else {}
+
+
+def _advanced(told: tuple[datetime, float], now: float) -> datetime:
+    date, seen = told
+    return date + timedelta(seconds=now - seen)
 
 
 def crc32(body: Octets) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -15,17 +16,27 @@ from ingest.intake.ports import ObjectStore, PartWriter
 from ingest.model import Record
 from ingest.objects import commits, keys
 
+# A clock that goes back so far was wrong before, and batches must not be dated by it any longer.
+_SET_BACK_MS = 60_000
+
 
 class StoreLog:
     """The `Log` of the intake, and the way back: which batches there are, and their records."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._latest = 0  # batch, in milliseconds since the epoch
+        self._beginning = threading.Lock()
         # A batch has many records.
         self._commit_uri = lru_cache(maxsize=64)(lambda batch: store.uri(keys.commit(batch)))
 
     def begin(self) -> str:
-        return str(ULID.from_datetime(self._store.now()))
+        """As the protocol says; later than the one before, where the clock went back a little."""
+        with self._beginning:
+            now = int(self._store.now().timestamp() * 1000)
+            set_back = now < self._latest - _SET_BACK_MS
+            self._latest = now if set_back else max(now, self._latest + 1)
+            return str(ULID.from_timestamp(self._latest))
 
     def create_part(self, batch: str, number: int) -> PartWriter:
         return self._store.create(keys.part(batch, number))

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -480,6 +482,56 @@ def test_the_stores_clock_is_known_from_any_answer(store: Store, server: S3Serve
     before = len(server.operations)
     store.now()
     assert len(server.operations) == before
+
+
+class Answers:
+    """A bucket that is answered at times of the test's choice, by a clock in whole seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        self.seconds = 1000.0
+        self.clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # by the store, at 1000 s of ours
+        monkeypatch.setattr(bucket, "time", SimpleNamespace(monotonic=lambda: self.seconds))
+        self.bucket = bucket.Bucket("b", S3Options(endpoint="http://127.0.0.1:1"), lambda: False)
+
+    def told(self, after: float, late: float = 0.0) -> datetime:
+        """The store's clock as it is told by an answer that much later, which took so long."""
+        self.seconds += after
+        dated = self.truth() - timedelta(seconds=late)
+        headers = {"date": format_datetime(dated, usegmt=True)}
+        self.bucket._note_date({"ResponseMetadata": {"HTTPHeaders": headers}})
+        return self.bucket.now()
+
+    def truth(self) -> datetime:
+        return self.clock + timedelta(seconds=self.seconds - 1000)
+
+
+def test_the_stores_clock_does_not_go_back_with_each_answers_whole_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = Answers(monkeypatch)
+    told = [answers.told(after) for after in (0.9, 0.004, 0.09, 0.01, 0.9, 0.05, 0.2)]
+    told.append(answers.told(31, late=20))
+    assert told == sorted(set(told))
+    assert timedelta() <= answers.truth() - told[-1] < timedelta(seconds=0.1)
+
+
+def test_a_clock_that_the_store_set_back_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(monkeypatch)
+    answers.told(1)
+    answers.clock -= timedelta(days=30)
+    assert abs(answers.told(1) - answers.truth()) < timedelta(seconds=1)
+
+
+def test_a_stores_clock_that_runs_slower_than_ours_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = Answers(monkeypatch)
+    answers.told(0)
+    answers.clock -= timedelta(seconds=5)
+    assert answers.told(500) > answers.truth()
+    assert answers.told(500) <= answers.truth()
 
 
 def test_a_probe_of_a_store_that_does_not_answer_waits_for_it_once(budget: Budget) -> None:
