@@ -96,10 +96,13 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
         _worker = Worker(settings)
         found = persistence(_worker.application.redis)
         _worker.application.prepare()
-    except IngestError as error:
+    except Exception as error:
         # Celery logs what a signal's receiver raises and goes on, but not this.
-        log.critical("worker_not_started", reason=str(error), remedy=error.remedy)
-        raise SystemExit(error.exit_code) from None
+        if isinstance(error, IngestError):
+            log.critical("worker_not_started", reason=str(error), remedy=error.remedy)
+            raise SystemExit(error.exit_code) from None
+        log.critical("worker_broke", exc_info=error)
+        raise SystemExit(IngestError.exit_code) from None
     for warning in found.warnings:
         log.warning("redis_may_forget", reason=warning)
     log.info("worker_started")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.errors import StoreChanged
 from ingest.settings import Settings
@@ -45,6 +46,20 @@ def worker(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         worker.application.prepare()
         monkeypatch.setattr(worker_module, "_worker", worker)
         yield worker
+
+
+def test_a_worker_that_can_not_begin_ends_whatever_it_failed_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: Settings) -> Worker:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker_module, "Worker", broken)
+    monkeypatch.setattr(worker_module, "configure", lambda *_: None)
+    with capture_logs() as logs, pytest.raises(SystemExit) as ended:
+        worker_module._begin()
+    assert ended.value.code == 1
+    assert [entry["event"] for entry in logs] == ["worker_broke"]
 
 
 def test_a_tick_hints_at_each_group_as_often_as_it_has_mailboxes_due(
