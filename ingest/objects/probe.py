@@ -13,7 +13,7 @@ class Probe(NamedTuple):
     """What came of it."""
 
     steps: Mapping[str, StoreError | None]  # write, read, list, delete, multipart: what failed
-    checksums: bool | None  # whether wrong ones are refused; None: a directory has none
+    checksums: bool | None  # whether wrong ones are refused; None: not known, or it has none
     clock_skew: float  # seconds that the store's clock is ahead of ours
 
     @property

@@ -190,7 +190,7 @@ class S3Store:
                 "clock": self.now,
             }
         )
-        checksums = steps["write"] is None and self._refuses_damage(key)
+        checksums = None if steps["write"] else self._refuses_damage(key)
         told = "clock" in steps and steps["clock"] is None
         ahead = (self.now() - datetime.now(UTC)).total_seconds() if told else 0.0
         return Probe(steps, checksums, ahead)

@@ -538,6 +538,7 @@ def test_a_probe_of_a_store_that_does_not_answer_waits_for_it_once(budget: Budge
     store = open_store("s3://bucket", budget, S3Options(endpoint="http://127.0.0.1:1", deadline=0))
     probe = store.probe()
     assert list(probe.steps) == ["write"]
+    assert probe.checksums is None
     assert isinstance(probe.steps["write"], StoreUnavailable)
     assert not probe.usable
     store.close()
