@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Final, Self
 from urllib.parse import quote
 
@@ -26,6 +28,7 @@ _START_SECONDS: Final = 120  # a large append-only file takes its time to load
 _STOP_SECONDS: Final = 30
 _ANSWER_SECONDS: Final = 5
 _PAUSE: Final = 0.02
+_LITTLE_ROOM: Final = 1024 * 1024  # octets free, of which a full disk has some left
 
 # Locked files in the directory. The kernel gives a lock back when its holder dies.
 _TURN: Final = "lock"  # held while somebody starts or stops the server
@@ -78,6 +81,10 @@ class EmbeddedValkey:
         with _usable(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._turn():
+            died = self._use is not None and not self.runs()
+            if died and self._full:  # it would again
+                self._leave()
+                raise self._unavailable("ended")
             self._use = self._use or self._lock(_USERS, fcntl.LOCK_SH)
             try:
                 self._bring_up(binary)
@@ -96,8 +103,20 @@ class EmbeddedValkey:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop using it; where it died meanwhile, say so instead of that it can't be reached."""
+        unreachable = isinstance(error, StateUnavailable) and isinstance(
+            error.__cause__, RedisError | OSError
+        )
+        died = unreachable and not self.runs()
         self.stop()
+        if died:
+            raise self._unavailable("ended") from error
 
     def _bring_up(self, binary: Path) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -153,9 +172,18 @@ class EmbeddedValkey:
             time.sleep(_PAUSE)
 
     def _unavailable(self, how: str) -> StateUnavailable:
+        if self._full:  # it ends when it can't write, and can't log why
+            return StateUnavailable(
+                f"the embedded Valkey {how}: the disk of {self._directory} is full",
+                remedy="free space there, or set INGEST_HOME to a directory on another disk",
+            )
         return StateUnavailable(
             f"the embedded Valkey {how}", remedy=f"read {self._directory / 'log'}"
         )
+
+    @property
+    def _full(self) -> bool:
+        return shutil.disk_usage(self._directory).free < _LITTLE_ROOM
 
     def _answers(self) -> bool:
         with self._client() as client:

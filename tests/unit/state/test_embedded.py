@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import exceptions
 
-from ingest.errors import SettingsError, StateUnavailable
+from ingest.errors import ConnectionFailed, SettingsError, StateUnavailable
+from ingest.state.commands import Commands
 from ingest.state.connect import connect, persistence
 from ingest.state.embedded import EmbeddedValkey
 
@@ -70,6 +73,53 @@ def test_it_ends_with_the_next_user_where_the_last_one_was_killed(directory: Pat
     with embedded:
         pass
     assert not embedded.runs()
+
+
+def kill(embedded: EmbeddedValkey, directory: Path) -> None:
+    os.kill(pid(directory), signal.SIGKILL)
+    while embedded.runs():
+        time.sleep(0.01)
+
+
+def test_where_it_died_it_is_not_said_that_it_can_not_be_reached(directory: Path) -> None:
+    def use_one_that_dies() -> None:
+        with EmbeddedValkey(directory) as embedded:
+            kill(embedded, directory)
+            Commands(connect(embedded.url)).run("PING")
+
+    with pytest.raises(StateUnavailable, match="embedded Valkey ended") as caught:
+        use_one_that_dies()
+    assert "log" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [StateUnavailable("another Redis is away"), ConnectionFailed("the line is cut")]
+)
+def test_what_has_nothing_to_do_with_its_death_is_said_as_it_is(
+    directory: Path, error: Exception
+) -> None:
+    def fail() -> None:
+        with EmbeddedValkey(directory) as embedded:
+            kill(embedded, directory)
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        fail()
+
+
+def test_one_that_died_of_a_full_disk_is_not_started_to_die_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedValkey(directory) as embedded:
+        kill(embedded, directory)
+        usage = shutil.disk_usage(directory)._replace(free=4096)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(StateUnavailable, match=r"ended: the disk of .* is full") as caught:
+            embedded.start()
+        assert "free space" in caught.value.remedy
+        monkeypatch.undo()
+        embedded.start()
+        assert embedded.runs()
 
 
 def test_of_many_starters_one_starts_it(directory: Path) -> None:
