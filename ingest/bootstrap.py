@@ -23,6 +23,7 @@ from ingest.intake.relay import Relay
 from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
+from ingest.isolation import run_isolated
 from ingest.model import Lease, Mailbox
 from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
@@ -115,6 +116,7 @@ class Application:
             schedule=self.schedule,
             hold=self._hold,
             run_session=self._run_session,
+            run_isolated=run_isolated,
             pacing=self.pacing,
             pressure=self.pressure,
         )
@@ -154,8 +156,24 @@ class Application:
         finally:
             limit_group.reset(group)
 
+    def run_suspects(self, lease: Lease) -> SessionReport:
+        """Hold a session with those messages only that may have killed a process: this is another.
+
+        Raises:
+            IngestError: it failed.
+        """
+        mailbox = self.registry.get(lease.mailbox)
+        with self._hold(lease) as stop:
+            return self._run_session(mailbox, lease, stop, None, isolated=True)
+
     def _run_session(
-        self, mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
+        self,
+        mailbox: Mailbox,
+        lease: Lease,
+        stop: Stop,
+        watch: Watch | None,
+        *,
+        isolated: bool = False,
     ) -> SessionReport:
         return Session(
             mailbox=mailbox,
@@ -168,6 +186,7 @@ class Application:
             brake=LocalBrake(self.brake, self.pressure),
             stop=stop,
             watch=watch,
+            isolated=isolated,
         ).run()
 
 

@@ -12,6 +12,7 @@
     │   ├── RemoteProtocolError  the server broke POP3
     │   ├── CommandRefused       -ERR where the session can't go on
     │   ├── SignInRefused        the server refused user name or password
+    │   ├── SuspectFatal         the process that tried a suspect message died
     │   ├── MaildropBusy         [IN-USE], [LOGIN-DELAY], [SYS/TEMP]: try again later
     │   └── SessionStopped       we stop ourselves: shutdown, a lost lease, the brake
     │       ├── LeaseLost        somebody else may hold the mailbox now
@@ -116,6 +117,12 @@ class SignInRefused(SessionError):
 
     code = "sign_in"
     exit_code = 6
+
+
+class SuspectFatal(SessionError):
+    """A process of its own that tried suspect messages died. The count of them stands."""
+
+    code = "suspect_fatal"
 
 
 class MaildropBusy(SessionError):

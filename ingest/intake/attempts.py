@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from ingest.errors import IngestError
@@ -22,8 +22,18 @@ class Attempts:
     def __init__(self, ledger: Ledger, lease: Lease) -> None:
         self._ledger = ledger
         self._lease = lease
+        self._before: Mapping[str, int] = {}
         self._counts: dict[str, int] = {}
         self._open: set[str] = set()  # counted, and not committed yet
+
+    def suspicion(self, wanted: Sequence[Listed]) -> policy.Suspicion:
+        """Tell apart what may have taken a worker or a session down."""
+        self._before = self._ledger.attempts(self._lease.mailbox, _named(wanted))
+        return policy.suspicion(wanted, self._before)
+
+    def lineup(self, suspects: Sequence[Listed]) -> list[Listed]:
+        """Which of the suspects to try at once."""
+        return policy.lineup(suspects, self._before)
 
     def count(self, messages: Sequence[Listed]) -> None:
         """Count one more attempt at each, durably, before it is retrieved."""

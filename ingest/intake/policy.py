@@ -115,14 +115,48 @@ Care: TypeAlias = Literal["parse", "raw", "skip"]
 def care(attempts: int) -> Care:
     """How to take in a message that is tried for the so-manieth time.
 
-    `raw`: without parsing it, after all others. `skip`: not at all, since neither way helped: it
-    is tried again only when the count reaches a power of two, ever more rarely but for ever.
+    `raw`: without parsing it. `skip`: not at all, since neither way helped: it is tried again only
+    when the count reaches a power of two, ever more rarely but for ever.
     """
     if attempts <= MOST_ATTEMPTS:
         return "parse"
     if attempts <= 2 * MOST_ATTEMPTS or attempts.bit_count() == 1:
         return "raw"
     return "skip"
+
+
+class Suspicion(NamedTuple):
+    """Which messages a session may take in, by how often each was tried before."""
+
+    innocent: list[Listed]  # never; or so often that they are only counted, and skipped
+    suspects: list[Listed]  # to be tried in a process of their own
+
+
+def suspicion(wanted: Sequence[Listed], attempts: Mapping[str, int]) -> Suspicion:
+    """Tell apart what may have taken a worker or a session down.
+
+    Args:
+        wanted: the messages.
+        attempts: how often each was tried, by unique-id.
+    """
+    innocent: list[Listed] = []
+    suspects: list[Listed] = []
+    for listed in wanted:
+        tried = attempts.get(listed.unique_id or "", 0)
+        suspected = tried and care(tried + 1) != "skip"
+        (suspects if suspected else innocent).append(listed)
+    return Suspicion(innocent, suspects)
+
+
+def lineup(suspects: Sequence[Listed], attempts: Mapping[str, int]) -> list[Listed]:
+    """Which suspects to try at once: all that failed once, then the others one by one.
+
+    A worker that dies takes many messages with it, and hardly ever more than one is to blame.
+    """
+    once = [listed for listed in suspects if attempts.get(listed.unique_id or "", 0) == 1]
+    if once or not suspects:
+        return once
+    return [min(suspects, key=lambda listed: attempts[listed.unique_id or ""])]
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -133,6 +167,7 @@ class Standing(msgspec.Struct, frozen=True):
     error: str = ""  # the last failure's code; empty: the last session went well
     message: str = ""  # the last failure's message and remedy
     polled_at: float = 0.0  # end of the last session, by Redis's clock
+    suspects: int = 0  # messages that the next session tries in a process of its own
 
 
 class Next(NamedTuple):
@@ -168,6 +203,7 @@ def after_success(
     *,
     arrived: int,
     left: int,
+    suspects: int,
     at_least: float,
     now: float,
     jitter: float,
@@ -181,6 +217,7 @@ def after_success(
         pace: the bounds.
         arrived: messages that were new.
         left: messages not started for the session's limits; they are fetched without a pause.
+        suspects: messages to be tried in a process of their own, likewise.
         at_least: the server's LOGIN-DELAY; nothing makes us come back sooner.
         now: seconds since the epoch by Redis's clock.
         jitter: a random number from 0 to 1.
@@ -188,8 +225,10 @@ def after_success(
     before = standing.interval or pace.shortest
     interval = pace.shortest if arrived else before * 1.5
     interval = min(max(interval, pace.shortest), pace.longest)
-    due_in = 0.0 if left else interval * (0.9 + 0.2 * jitter)
-    return Next(max(due_in, at_least), Standing(interval=interval, polled_at=now))
+    due_in = 0.0 if left or suspects else interval * (0.9 + 0.2 * jitter)
+    return Next(
+        max(due_in, at_least), Standing(interval=interval, polled_at=now, suspects=suspects)
+    )
 
 
 def after_failure(

@@ -53,6 +53,7 @@ class Poller:
         schedule: due times and leases.
         hold: keeps a lease alive while its block runs, and says when to stop.
         run_session: the session.
+        run_isolated: sessions in processes of their own, with what `run_session` left aside.
         pacing: how often and how many.
         pressure: says when nothing should be claimed.
         clock: monotonic seconds.
@@ -65,6 +66,7 @@ class Poller:
         schedule: Schedule,
         hold: Callable[[Lease], AbstractContextManager[Stop]],
         run_session: RunSession,
+        run_isolated: Callable[[Mailbox, Lease, Stop], SessionReport],
         pacing: Pacing,
         pressure: BackPressure,
         clock: Callable[[], float] = time.monotonic,
@@ -73,6 +75,7 @@ class Poller:
         self._schedule = schedule
         self._hold = hold
         self._run_session = run_session
+        self._run_isolated = run_isolated
         self._pacing = pacing
         self._pressure = pressure
         self._clock = clock
@@ -112,7 +115,10 @@ class Poller:
             try:
                 standing = self._standing(lease.mailbox)
                 mailbox = self._active(lease.mailbox)
-                report = self._run_session(mailbox, lease, stop, watch)
+                if standing.suspects:
+                    report = self._run_isolated(mailbox, lease, stop)
+                else:
+                    report = self._run_session(mailbox, lease, stop, watch)
             except Exception as error:
                 self._note_failure(lease, standing, error)
                 raise
@@ -147,6 +153,7 @@ class Poller:
             self._pacing.pace,
             arrived=report.events,
             left=report.left,
+            suspects=report.suspects,
             at_least=report.login_delay,
             now=self._schedule.now(),
             jitter=random.random(),  # noqa: S311 - spreads load, hides nothing

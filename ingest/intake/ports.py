@@ -199,6 +199,9 @@ class Ledger(Protocol):
     def committed(self, mailbox: str, record_ids: Sequence[str]) -> Mapping[str, float]:
         """When each record that the ledger has published was committed (epoch seconds)."""
 
+    def attempts(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, int]:
+        """How often each was tried, where it was and the attempt left its count behind."""
+
     def count_attempts(self, lease: Lease, unique_ids: Sequence[str]) -> Mapping[str, int]:
         """Count one more attempt at each, durably, before it is retrieved; the new counts."""
 

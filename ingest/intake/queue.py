@@ -32,8 +32,7 @@ class SessionLimits(NamedTuple):
 class Queue:
     """The messages that a session is to retrieve. Each attempt is counted before it is started.
 
-    A suspect, one that was tried too often, comes behind all others; one that is beyond help is
-    skipped.
+    One that is beyond help is skipped.
 
     Args:
         wanted: the messages, in the order of the maildrop.
@@ -54,7 +53,6 @@ class Queue:
         self.started: deque[Listed] = deque()  # RETR was or will be sent; the first is coming in
         self._waiting = deque(wanted)
         self._ready: deque[Listed] = deque()
-        self._suspects: deque[Listed] = deque()
         self._attempts = attempts
         self._limits = limits
         self._closing = closing
@@ -64,7 +62,7 @@ class Queue:
 
     def __iter__(self) -> Iterator[Listed]:
         """Start one after the other; `started` holds each until `finish`."""
-        while self._ready or self._waiting or self._suspects:
+        while self._ready or self._waiting:
             if not self._ready:
                 self._count()
             elif self._is_over():
@@ -90,23 +88,18 @@ class Queue:
         )
 
     def _leave(self) -> None:
-        self._report.left = len(self._ready) + len(self._waiting) + len(self._suspects)
-        self._attempts.take_back([*self._ready, *self._suspects])
+        self._report.left = len(self._ready) + len(self._waiting)
+        self._attempts.take_back(self._ready)
 
     def _count(self) -> None:
         """Count the attempts at the next ones."""
-        if not self._waiting:
-            self._ready, self._suspects = self._suspects, self._ready
         chunk = [self._waiting.popleft() for _ in range(min(_COUNTED_AT_ONCE, len(self._waiting)))]
         self._attempts.count(chunk)
         reach("attempts-counted")
         for listed in chunk:
-            match self._attempts.care(listed):
-                case "parse":
-                    self._ready.append(listed)
-                case "raw":
-                    self._suspects.append(listed)
-                case "skip":
-                    self._report.skipped += 1
-                    metrics.messages.labels("skipped").inc()
-                    log.error("message_skipped", number=listed.number, octets=listed.octets)
+            if self._attempts.care(listed) == "skip":
+                self._report.skipped += 1
+                metrics.messages.labels("skipped").inc()
+                log.error("message_skipped", number=listed.number, octets=listed.octets)
+            else:
+                self._ready.append(listed)

@@ -33,6 +33,8 @@ class SessionReport(msgspec.Struct, kw_only=True):
     deleted: int = 0
     kept: int = 0  # stored, and left on the server as the delete rule says
     refused: int = 0  # RETR or DELE answered -ERR
+    suspects: int = 0  # tried before without success: to be tried in a process of their own
+    quarantined: int = 0  # stored without parsing them
     skipped: int = 0  # not retrieved: it broke sessions or workers too often; stays on the server
     ignored_deletes: int = 0  # deleted before by +OK, and still there
     withheld: int = 0  # stored with fewer octets than announced, not deleted
@@ -65,14 +67,28 @@ def note_committed(report: SessionReport, batch: Batch, events: int) -> None:
     report.defects += sum(len(record.defects) for record in records)
     report.kept += sum(member.memorable and not member.delete for member in batch.members)
     report.withheld += sum(not member.memorable for member in batch.members)
+    outcomes = Counter(map(_outcome, batch.members))
+    report.quarantined += outcomes["quarantined"]
     metrics.commits.inc()
     metrics.events.inc(events)
     metrics.parts.inc(parts)
     metrics.octets.inc(sum(record.octets for record in records))
-    for outcome, count in Counter(map(_outcome, batch.members)).items():
+    for outcome, count in outcomes.items():
         metrics.messages.labels(outcome).inc(count)
     for record in records:
         _note_message(record)
+
+
+def note_isolated(report: SessionReport) -> None:
+    """Count what a session in a process of its own did: its own metrics ended with it."""
+    metrics.octets.inc(report.octets)
+    metrics.parts.inc(report.parts)
+    metrics.events.inc(report.events)
+    metrics.messages.labels("quarantined").inc(report.quarantined)
+    metrics.messages.labels("truncated").inc(report.withheld)
+    stored = report.committed - report.quarantined - report.withheld
+    metrics.messages.labels("stored").inc(max(0, stored))
+    metrics.deletes.labels("confirmed").inc(report.deleted)
 
 
 def note_deleted(report: SessionReport, farewell: Farewell) -> None:

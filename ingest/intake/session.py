@@ -81,6 +81,7 @@ class Session:
         brake: stops deletes.
         stop: ends the session early.
         watch: sees the progress.
+        isolated: this process is there for suspects, and takes in nothing else.
     """
 
     def __init__(  # noqa: PLR0913 - a port each, and what the session is about
@@ -96,7 +97,9 @@ class Session:
         brake: Brake,
         stop: Stop,
         watch: Watch | None = None,
+        isolated: bool = False,
     ) -> None:
+        self._isolated = isolated
         self._mailbox = mailbox
         self._rule = DeleteRule.parse(mailbox.delete)
         self._rehearsal = self._rule.mode == "shadow"
@@ -197,7 +200,10 @@ class Session:
         self.report.kept = len(plan.keep)
         wanted = [*plan.retrieve, *self._delete_known(plan.delete)]
         wanted.sort(key=lambda listed: listed.number)
-        return wanted
+        innocent, suspects = self._attempts.suspicion(wanted)
+        chosen = self._attempts.lineup(suspects) if self._isolated else innocent
+        self.report.suspects = len(suspects) - len(chosen) * self._isolated
+        return chosen
 
     def _delete_known(self, candidates: tuple[policy.Known, ...]) -> Iterator[Listed]:
         """DELE what is certainly stored already; yield what is not certain."""
@@ -306,13 +312,14 @@ class Session:
         short = policy.is_short(listed.octets, draft.octets)
         if short:
             draft.defects.append(Defect(SHORTER_THAN_LISTED, note=f"listed {listed.octets}"))
-            self._note_cut(listed)
         delete, already = not short and self._rule.mode == "committed", False
         if not delete and (short or listed.unique_id is None or self._rule.mode in _DELAYED):
             delete, already = self._may_delete(
                 draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
             )
             delete = delete and not short
+        if short and not already:  # what came twice the same was not cut on its way
+            self._note_cut(listed)
         if already and not delete and (short or listed.unique_id is None):
             self.report.kept += not short
             return  # committed by an earlier session, and nothing to remember it by

@@ -60,6 +60,14 @@ class RedisLedger:
             }
         return found
 
+    def attempts(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, int]:
+        key = self._redis.key("attempts", mailbox)
+        counts: dict[str, int] = {}
+        for chunk in chunks(unique_ids):
+            found = self._redis.run("HMGET", key, *_encoded(chunk))
+            counts |= {name: int(n) for name, n in zip(chunk, found, strict=True) if n is not None}
+        return counts
+
     def count_attempts(self, lease: Lease, unique_ids: Sequence[str]) -> Mapping[str, int]:
         counts: dict[str, int] = {}
         for chunk in chunks(unique_ids):

@@ -410,6 +410,7 @@ def test_attempts_are_counted_taken_back_and_cleared_by_the_commit(
     assert world.ledger.count_attempts(lease, ["u1"]) == {"u1": 2}
     world.ledger.take_back(lease, ["u1", "u2", "u3"])
     assert world.ledger.count_attempts(lease, ["u1", "u2", "u3"]) == {"u1": 2, "u2": 1, "u3": 1}
+    assert world.ledger.attempts(lease.mailbox, ["u1", "u2", "u9"]) == {"u1": 2, "u2": 1}
     world.ledger.commit(lease, [commitment("one", "u1")])
     assert world.ledger.count_attempts(lease, ["u1", "u2"]) == {"u1": 1, "u2": 2}
 

@@ -225,6 +225,11 @@ class MemoryLedger:
         records = self._state.kept.records.get(mailbox, {})
         return {record: records[record] for record in record_ids if record in records}
 
+    def attempts(self, mailbox: str, unique_ids: Sequence[str]) -> Mapping[str, int]:
+        self._state.begin("attempts")
+        counts = self._state.kept.attempts.get(mailbox, {})
+        return {name: counts[name] for name in unique_ids if name in counts}
+
     def count_attempts(self, lease: Lease, unique_ids: Sequence[str]) -> Mapping[str, int]:
         self._checked("count_attempts", lease)
         attempts = self._state.kept.attempts.setdefault(lease.mailbox, {})

@@ -106,6 +106,7 @@ class World:
         self.session_messages = limits.get("session_messages", 1000)
         self.part_threshold = limits.get("part_threshold", 1000)
         self.strict = bool(limits.get("strict", 0))
+        self.suspected = False
         self.stop = Go()
         self.brake = Released()
 
@@ -121,7 +122,7 @@ class World:
         self.server.put(octets, unique_id)
         self.delivered[hashlib.sha256(octets).hexdigest()] += 1
 
-    def session(self, lease: Lease | None = None) -> SessionReport:
+    def session(self, lease: Lease | None = None, *, isolated: bool = False) -> SessionReport:
         """One session of a new process, which takes the mailbox over from whoever had it."""
         owner = msgspec.structs.replace(self.mailbox, delete=self.delete)
         return Session(
@@ -140,13 +141,23 @@ class World:
             ),
             brake=self.brake,
             stop=self.stop,
+            isolated=isolated,
         ).run()
+
+    def poll(self) -> SessionReport:
+        """Sessions as the poller holds them: after one that left suspects, isolated ones."""
+        isolated, self.suspected = self.suspected, False
+        report = self.session(isolated=isolated)
+        while isolated and report.suspects:
+            report = self.session(isolated=True)
+        self.suspected = bool(report.suspects)
+        return report
 
     def sessions_until_done(self) -> None:
         """Sessions, as the schedule would hold them, without further faults."""
         self.kill_at = 0
-        for _ in range(5):
-            report = self.session()
+        for _ in range(10):
+            report = self.poll()
             if not report.left and not self.server.messages:
                 return
 

@@ -115,7 +115,14 @@ def success(
     standing: Standing, *, arrived: int = 0, left: int = 0, at_least: float = 0
 ) -> tuple[float, Standing]:
     after = after_success(
-        standing, PACE, arrived=arrived, left=left, at_least=at_least, now=NOW, jitter=0.5
+        standing,
+        PACE,
+        arrived=arrived,
+        suspects=0,
+        left=left,
+        at_least=at_least,
+        now=NOW,
+        jitter=0.5,
     )
     return after.due_in, after.standing
 

@@ -17,6 +17,7 @@ from ingest.errors import (
     SignInRefused,
     StateUnavailable,
     StoreUnavailable,
+    SuspectFatal,
 )
 from ingest.intake.policy import Pace
 from ingest.intake.poll import Pacing, Poller
@@ -55,6 +56,9 @@ class Fleet:
         self.polled: list[str] = []
         self.errors: dict[str, Exception] = {}
         self.session_seconds = 0.0
+        self.isolated: list[str] = []
+        self.suspects = 0
+        self.fatal = False
         self.waiting = 0
         self.closing = False
         self.poller = Poller(
@@ -62,6 +66,7 @@ class Fleet:
             schedule=self.schedule,
             hold=self.hold,
             run_session=self.run_session,
+            run_isolated=self.run_isolated,
             pacing=Pacing(Pace(30, 600), slots=10, lease_seconds=60),
             pressure=BackPressure(
                 lambda: self.waiting, lambda: self.closing, lambda: self.state.clock
@@ -83,6 +88,14 @@ class Fleet:
         self.state.clock += self.session_seconds
         if mailbox.id in self.errors:
             raise self.errors[mailbox.id]
+        return SessionReport(mailbox=mailbox.id, suspects=self.suspects)
+
+    def run_isolated(self, mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
+        assert self.state.holds(lease)
+        self.isolated.append(mailbox.id)
+        if self.fatal:
+            raise SuspectFatal("it died")
+        self.suspects = 0
         return SessionReport(mailbox=mailbox.id)
 
     def poll(self) -> int:
@@ -205,3 +218,21 @@ def test_a_lease_that_can_not_be_released_is_said_and_expires() -> None:
     with structlog.testing.capture_logs() as lines:
         assert fleet.poll() == 1
     assert "lease_not_released" in [line["event"] for line in lines]
+
+
+def test_what_a_session_left_aside_is_tried_at_once_in_a_process_of_its_own() -> None:
+    fleet = Fleet("a")
+    fleet.suspects = 2
+    assert fleet.poll() == 2
+    assert (fleet.polled, fleet.isolated) == (["mb-a"], ["mb-a"])
+    assert fleet.due_in("mb-a")
+
+
+def test_a_suspect_that_kills_its_process_lets_the_others_have_their_session_next() -> None:
+    fleet = Fleet("a")
+    fleet.suspects, fleet.fatal = 1, True
+    assert fleet.poll() == 2
+    assert fleet.due_in("mb-a")
+    fleet.state.clock += 3600
+    fleet.poll()
+    assert fleet.polled == ["mb-a", "mb-a"]

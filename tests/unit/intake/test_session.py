@@ -186,18 +186,17 @@ def test_a_message_that_stays_shorter_than_listed_does_not_hold_up_the_others() 
     world = World()
     world.deliver(ONE)
     world.server.messages[0].listed_octets = 50_000
-    for _ in range(3):
-        with pytest.raises(RemoteProtocolError):
-            world.session()
+    with pytest.raises(RemoteProtocolError):
+        world.poll()
     world.deliver(TWO)
-    report = world.session()
-    assert report.deleted == 1
+    assert world.poll().deleted == 1
+    for _ in range(20):
+        world.poll()
     assert [one.octets for one in world.server.messages] == [ONE]
     world.assert_nothing_is_lost()
-    stored = [record.sha256 for record in world.records()]
-    assert stored.count(sha256(ONE)) == 1
-    world.session()
-    assert [record.sha256 for record in world.records()] == stored
+    assert [record.sha256 for record in world.records()].count(sha256(ONE)) == 1
+    # Retrieved in vain, but ever more rarely.
+    assert world.steps.count("retrieve") < 10
 
 
 def test_what_came_whole_before_the_connection_broke_is_kept() -> None:
@@ -210,7 +209,8 @@ def test_what_came_whole_before_the_connection_broke_is_kept() -> None:
     assert world.rebuilt() == {sha256(ONE), sha256(TWO)}
     assert not world.server.deleted()
     world.server.messages[2].breaks = False
-    assert world.session().retrieved == 1
+    assert world.poll().suspects == 1
+    assert world.poll().retrieved == 1
     world.assert_all_is_published()
     assert not world.server.messages
 
@@ -220,15 +220,19 @@ def test_a_message_on_which_the_server_always_breaks_does_not_hold_up_the_others
     for octets in (ONE, LONG, TWO):
         world.deliver(octets)
     world.server.messages[1].breaks = True
-    reports = []
-    for _ in range(2 * MOST_ATTEMPTS + 1):
-        with suppress(ConnectionFailed):
-            reports.append(world.session())
+    with pytest.raises(ConnectionFailed):
+        world.poll()
+    assert world.poll().deleted == 2
     assert world.rebuilt() == {sha256(ONE), sha256(TWO)}
+    skipped = 0
+    for _ in range(4 * MOST_ATTEMPTS):
+        with suppress(ConnectionFailed):
+            skipped += world.poll().skipped
+    assert skipped
     assert [stored.octets for stored in world.server.messages] == [LONG]
-    assert [report.skipped for report in reports] == [1]
     world.server.messages[0].breaks = False
-    world.session()
+    for _ in range(20):
+        world.poll()
     assert world.rebuilt() == {sha256(ONE), sha256(TWO), sha256(LONG)}
     assert not world.server.messages
 
@@ -473,39 +477,74 @@ def test_no_session_ends_with_quit_that_retrieved_a_message_and_stored_it_nowher
     world = World()
     world.deliver(ONE)
     world.server.refuse_again = True
-    for _ in range(3):
+    for isolated in (False, True, True):
         with pytest.raises(CommandRefused, match="a second time"):
-            world.session()
+            world.session(isolated=isolated)
         assert world.server.journal[-1] == ("dropped", "")
-    assert world.session().deleted == 1
+    assert world.session(isolated=True).deleted == 1
     world.assert_all_is_published()
 
 
-def test_several_messages_that_stay_cut_are_all_given_up_at_once() -> None:
+def test_several_messages_that_stay_cut_are_all_told_apart_at_once() -> None:
     world = World()
     for octets in (ONE, TWO):
         world.deliver(octets)
         world.server.messages[-1].listed_octets = 50_000
     # Both are under way before the first one is seen to be cut.
     world.server.window = 2
-    for _ in range(3):
-        with pytest.raises(RemoteProtocolError):
-            world.session()
-    assert world.session().deleted == 0
+    with pytest.raises(RemoteProtocolError):
+        world.poll()
+    assert world.poll().suspects == 2
+    assert world.poll().deleted == 0
     world.assert_nothing_is_lost()
 
 
 def test_a_message_that_killed_three_workers_is_stored_unparsed() -> None:
     world = World()
     world.deliver(ONE)
-    uid = world.server.messages[0].unique_id or ""
-    lease = world.state.lease(world.mailbox)
-    for _ in range(3):
-        world.ledger.count_attempts(lease, [uid])
-    world.session()
+    tried(world, ONE, 3)
+    assert world.poll().suspects == 1
+    report = world.poll()
+    assert (report.quarantined, report.deleted) == (1, 1)
     (record,) = world.records()
     assert [defect.name for defect in record.defects] == ["not-parsed"]
     world.assert_all_is_published()
+
+
+def test_what_a_dead_worker_had_under_way_is_tried_apart_and_together() -> None:
+    world = World()
+    for octets in (ONE, TWO, LONG):
+        world.deliver(octets)
+    tried(world, ONE, 1)
+    tried(world, TWO, 1)
+    report = world.session()
+    assert (report.retrieved, report.suspects) == (1, 2)
+    report = world.session(isolated=True)
+    assert (report.retrieved, report.suspects, report.deleted) == (2, 0, 2)
+    world.assert_all_is_published()
+    assert not any(record.defects for record in world.records())
+
+
+def test_after_a_second_death_suspects_are_tried_one_by_one() -> None:
+    world = World()
+    for octets in (ONE, TWO, LONG):
+        world.deliver(octets)
+        tried(world, octets, 2)
+    tried(world, ONE, 1)
+    assert world.session().retrieved == 0
+    for left in (2, 1, 0):
+        report = world.session(isolated=True)
+        assert (report.retrieved, report.suspects) == (1, left)
+    kinds = {record.sha256: len(record.defects) for record in world.records()}
+    assert kinds == {sha256(ONE): 1, sha256(TWO): 0, sha256(LONG): 0}
+
+
+def tried(world: World, octets: bytes, times: int) -> None:
+    """A worker died so often with this message under way."""
+    [uid] = [one.unique_id for one in world.server.messages if one.octets == octets]
+    lease = world.state.lease(world.mailbox)
+    for _ in range(times):
+        world.ledger.count_attempts(lease, [uid or ""])
 
 
 def test_records_with_long_names_fill_a_batch_as_octets_do() -> None:
