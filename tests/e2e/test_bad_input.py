@@ -18,8 +18,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ingest.bootstrap import open_application
+from ingest.cli.sign_in import register
+from ingest.model import Mailbox
+from ingest.settings import from_environment
 from ingest.state.connect import connect
 from ingest.state.embedded import EmbeddedValkey
+from ingest.state.registry import new_mailbox_id
 from tests.servers.dovecot import PASSWORD, Dovecot, Maildrop
 from tests.servers.small_disk import SmallDisk, small_disk
 from tests.servers.valkey import Valkey, valkey_server
@@ -72,13 +77,21 @@ class Ingest:
         arguments = [sys.executable, "-m", "ingest.cli", *words]
         return disk.command(*arguments) if disk else arguments
 
-    def add(self, maildrop: Maildrop, *words: str, address: str = "", trusted: bool = True) -> None:
-        """Add a mailbox named as its user."""
-        address = address or f"pop3s://{maildrop.name}@localhost:{self._dovecot.pop3s_port}"
-        trust = ("--ca-file", str(self._dovecot.ca_file)) if trusted else ()
-        words = (*trust, "--password-ref", "env:POP_PASSWORD", "--yes", *words)
-        added = self("mailbox", "add", maildrop.name, address, *words)
-        assert added.code == 0, added.err
+    def add(
+        self, maildrop: Maildrop, host: str = "localhost", port: int = 0, *, trusted: bool = True
+    ) -> None:
+        """Keep a mailbox named as its user, without trying it out."""
+        mailbox = Mailbox(
+            id=new_mailbox_id(),
+            name=maildrop.name,
+            host=host,
+            port=port or self._dovecot.pop3s_port,
+            username=maildrop.name,
+            password="env:POP_PASSWORD",
+            ca_file=str(self._dovecot.ca_file) if trusted else "",
+        )
+        with open_application(from_environment(self.environment)) as application:
+            register(application, mailbox)
 
 
 @pytest.fixture(scope="module")
@@ -380,11 +393,11 @@ def test_doctor_does_not_wait_for_a_store_that_is_not_there(
 
 
 WRONG_ADDRESSES = {
-    "host": ("pop.invalid:995", 5, "the host name does not resolve", "typing errors"),
-    "port": (NOBODY, 5, "the connection was refused", "check host and port"),
-    "plain": ("localhost:{plain}", 5, "does not speak TLS on this port", "port 995"),
-    "certificate": ("localhost:{tls}", 5, "certificate", "CA file"),
-    "password": ("localhost:{tls}", 6, "to user name and password", "check both"),
+    "host": ("pop.invalid", "tls", 5, "the host name does not resolve", "typing errors"),
+    "port": ("localhost", "none", 5, "the connection was refused", "check host and port"),
+    "plain": ("localhost", "plain", 5, "does not speak TLS on this port", "port 995"),
+    "certificate": ("localhost", "tls", 5, "certificate", "CA file"),
+    "password": ("localhost", "tls", 6, "to user name and password", "check both"),
 }
 
 
@@ -392,11 +405,10 @@ WRONG_ADDRESSES = {
 def test_a_wrong_address_or_password_names_the_mailbox_and_nothing_is_deleted(
     ingest: Ingest, maildrop: Maildrop, dovecot: Dovecot, what: str
 ) -> None:
-    host, code, says, advises = WRONG_ADDRESSES[what]
+    host, port, code, says, advises = WRONG_ADDRESSES[what]
     maildrop.deliver(MESSAGE)
-    host = host.format(plain=dovecot.pop3_port, tls=dovecot.pop3s_port)
-    address = f"pop3s://{maildrop.name}@{host}"
-    ingest.add(maildrop, "--no-test", address=address, trusted=what != "certificate")
+    ports = {"plain": dovecot.pop3_port, "tls": dovecot.pop3s_port, "none": 1}
+    ingest.add(maildrop, host, ports[port], trusted=what != "certificate")
     if what == "password":
         ingest.environment["POP_PASSWORD"] = "guessed"
 
