@@ -35,6 +35,19 @@ def opened(settings: Settings | None = None) -> Iterator[Application]:
 
 
 @contextmanager
+def opened_with_mailboxes() -> Iterator[Application]:
+    """The same, for a command that asks for mailboxes: a Redis that lost them knows them again.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        StateError, StoreError: Redis can't be reached, or the store where Redis lost its data.
+    """
+    with opened() as application:
+        application.read_back.restore_mailboxes()
+        yield application
+
+
+@contextmanager
 def _valkey(settings: Settings) -> Iterator[None]:
     """The embedded Valkey, where it is used: it comes up while the rest is imported."""
     if not settings.embedded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -116,10 +117,6 @@ def _redis(application: Application) -> Iterator[Finding]:
     redis = Commands(application.redis)
     redis.run("SET", redis.key("probe"), "", "EX", 1)
     yield from _clock("redis", application.schedule.now() - time.time())
-    if application.checkpoints.epoch() is None:
-        yield Finding(
-            "redis", "ok", "new, or lost its data: a worker reads it back before it polls"
-        )
 
 
 def _store(application: Application) -> Iterator[Finding]:
@@ -142,6 +139,8 @@ def _store(application: Application) -> Iterator[Finding]:
     if place.scheme == "file" and not failed:
         yield from _room("store", Path(unquote(place.path)))
     yield from _clock("store", probe.clock_skew)
+    if not failed:
+        yield from _index(application)
 
 
 def _warned(subject: str, found: Persistence) -> Iterator[Finding]:
@@ -159,6 +158,20 @@ def _room(subject: str, directory: Path) -> Iterator[Finding]:
             f"only {output.octets(free)} are free on the disk of {directory}",
             "free space there before it is full: mail stays on its servers then",
         )
+
+
+def _index(application: Application) -> Iterator[Finding]:
+    """Whether Redis is the index of this very store.
+
+    Raises:
+        StoreChanged: it is not.
+    """
+    with suppress(StateError):  # said already
+        if application.checkpoints.lost():
+            application.read_back.restore_mailboxes()
+            yield Finding(
+                "redis", "ok", "new, or lost its data: a worker reads it back before it polls"
+            )
 
 
 def _clock(subject: str, skew: float) -> Iterator[Finding]:

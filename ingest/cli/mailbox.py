@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from ingest.cli import address, output
-from ingest.cli.application import opened
+from ingest.cli.application import opened_with_mailboxes
 from ingest.cli.shown import shown
 from ingest.cli.sign_in import Waiting, named, register, sign_in
 from ingest.errors import RegistryError
@@ -77,7 +77,7 @@ def add(
         output.say("warning: without encryption, the password and all mail can be read on the way")
     from ingest.state.registry import new_mailbox_id
 
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         mailbox = Mailbox(
             id=new_mailbox_id(),
             name=name,
@@ -107,7 +107,7 @@ def list_(*, json: output.Json = False) -> None:
 
     JSON: an array of mailboxes.
     """
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         mailboxes = [shown(application, mailbox) for mailbox in application.registry.list()]
     if json:
         output.print_json(mailboxes)
@@ -131,7 +131,7 @@ def show(name: Name, *, json: output.Json = False) -> None:
 
     JSON: the mailbox.
     """
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         mailbox = shown(application, application.registry.get(name))
     if json:
         output.print_json(mailbox)
@@ -158,7 +158,7 @@ def sign_in_once(name: Name, *, json: output.Json = False) -> None:
 
     JSON: {"messages": 1, "octets": 1234}.
     """
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         waiting = sign_in(application, application.registry.get(name))
     if json:
         output.print_json(waiting._asdict())
@@ -195,7 +195,7 @@ def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) ->
 
     JSON: the mailbox.
     """
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         mailbox = application.registry.get(name)
         forgotten = shown(application, mailbox)
         output.confirm(f"Forget {mailbox.name} ({forgotten.address})?", yes=yes)
@@ -217,7 +217,7 @@ def reseal(*, json: output.Json = False) -> None:
     """
     failure: RegistryError | None = None
     resealed = 0
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         for mailbox in application.registry.list():
             try:
                 with named(mailbox):
@@ -239,7 +239,7 @@ def reseal(*, json: output.Json = False) -> None:
 
 
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         mailbox = application.registry.get(name)
         mailbox = application.registry.update(msgspec.structs.replace(mailbox, paused=reason))
         if reason:

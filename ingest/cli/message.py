@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from ingest.cli import history, output
-from ingest.cli.application import opened
+from ingest.cli.application import opened, opened_with_mailboxes
 from ingest.cli.events import names
 from ingest.model import Defect, Record
 
@@ -62,7 +62,7 @@ def list_(
     JSON: an array.
     """
     begin = history.since(since)
-    with opened() as application:
+    with opened_with_mailboxes() as application:
         wanted = application.registry.get(mailbox).id if mailbox else ""
         found = history.records(application.store, begin)
         chosen = (record for record in found if not wanted or record.mailbox == wanted)

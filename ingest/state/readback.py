@@ -51,7 +51,7 @@ class ReadBack:
         store: where mailboxes and checkpoint are.
         commits: yields the commit objects of batches begun at or after that time (None: all).
         spread_seconds: the first polls of all mailboxes are spread over so many seconds.
-        beat: called for each commit object: the read-back is at work.
+        beat: called for each mailbox and commit object: the read-back is at work.
         prefix: of our keys.
     """
 
@@ -74,6 +74,24 @@ class ReadBack:
         self._spread_seconds = spread_seconds
         self._beat = beat
         self._lock = self._redis.key("read-back")
+        self._extended = 0.0  # when the lock was, monotonic
+
+    def restore_mailboxes(self) -> None:
+        """Let Redis know the mailboxes again where it lost data; its epoch stays missing.
+
+        For commands, which can't wait for a long log. A new installation, which has none, is
+        whole at once.
+
+        Raises:
+            StoreChanged: the store is not the one that Redis knows.
+            StateError, StoreError: they may not all be known.
+        """
+        if self._checkpoints.epoch() is not None:
+            return
+        if self._checkpoints.read() is None:
+            self.run_if_lost()
+        else:
+            self._restore_mailboxes(self._beat)
 
     def run_if_lost(self) -> ReadBackDone | None:
         """Read back if Redis lost data and nobody else is doing it; None: there was no need.
@@ -115,11 +133,8 @@ class ReadBack:
         # A rolled-back Redis has an epoch: without it, nothing can be claimed from here on.
         self._checkpoints.withdraw()
         log.warning("read_back_begun", since=since and since.isoformat())
-        restored = self._registry.restore()
-        for mailbox in restored.removed:
-            self._schedule.unschedule(mailbox.id, mailbox.group)
-        for sentence in restored.refused:
-            log.error("mailbox_not_restored", reason=sentence)
+        self._extended = time.monotonic()
+        self._restore_mailboxes(lambda: self._go_on(lock_id))
         mailboxes = [mailbox for mailbox in self._registry.list() if not mailbox.paused]
         self._schedule.schedule_new(mailboxes, self._spread_seconds)
         batches, events = self._restore(since, lock_id)
@@ -128,18 +143,32 @@ class ReadBack:
         log.info("read_back_done", mailboxes=done.mailboxes, batches=batches, events=events)
         return done
 
+    def _restore_mailboxes(self, going_on: Callable[[], None]) -> None:
+        restored = self._registry.restore(going_on)
+        for mailbox in restored.removed:
+            self._schedule.unschedule(mailbox.id, mailbox.group)
+        for sentence in restored.refused:
+            log.error("mailbox_not_restored", reason=sentence)
+
     def _restore(self, since: datetime | None, lock_id: str) -> tuple[int, int]:
         batches, events = 0, 0
-        extended = time.monotonic()
         for commit in self._commits(since):
-            self._beat()
             events += self._ledger.restore(commit.batch, commit.records)
             batches += 1
             reach("batch-read-back")
-            if time.monotonic() > extended + _EXTEND_EVERY:
-                self._extend(lock_id)
-                extended = time.monotonic()
+            self._go_on(lock_id)
         return batches, events
+
+    def _go_on(self, lock_id: str) -> None:
+        """Show that we are at work, and keep the lock.
+
+        Raises:
+            StateUnavailable: the lock is lost.
+        """
+        self._beat()
+        if time.monotonic() > self._extended + _EXTEND_EVERY:
+            self._extend(lock_id)
+            self._extended = time.monotonic()
 
     def _finish(self, checkpoint: Checkpoint | None, lock_id: str) -> None:
         """Name the new epoch in the store, then in Redis.
@@ -169,6 +198,6 @@ class ReadBack:
     @staticmethod
     def _lock_lost() -> StateUnavailable:
         return StateUnavailable(
-            "the read-back took its lock's time between two batches, and was stopped",
+            "the read-back took its lock's time between two objects, and was stopped",
             remedy="another worker does it; see how slow the object store is",
         )

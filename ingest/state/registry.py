@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -101,11 +101,15 @@ class Registry:
         self._forget(mailbox.id)
         return mailbox
 
-    def restore(self) -> Restored:
-        """Make Redis know exactly the mailboxes that the store has."""
+    def restore(self, going_on: Callable[[], None] = lambda: None) -> Restored:
+        """Make Redis know exactly the mailboxes that the store has.
+
+        Calls `going_on` before each, and ends where that raises.
+        """
         restored = Restored([], [], [])
         stored = set[str]()
         for item in self._store.list(_FOLDER):
+            going_on()
             try:
                 mailbox = self._read(item.key)
                 stored.add(mailbox.id)

@@ -210,6 +210,35 @@ def test_a_name_is_given_once(add: Run) -> None:
     assert "'orders'" in again.err
 
 
+def test_commands_know_the_mailboxes_also_where_redis_has_lost_them(add: Run, run: Run) -> None:
+    assert add("orders").code == 0
+    assert run("poll", "orders").code == 0
+    shown = run("mailbox", "show", "orders", "--json").json
+    with open_application(from_environment()) as application:
+        application.redis.flushall()
+
+    assert [one["name"] for one in run("mailbox", "list", "--json").json] == ["orders"]
+    assert add("orders").code == 4
+    assert run("mailbox", "show", "orders", "--json").json["id"] == shown["id"]
+    assert run("mailbox", "remove", "orders", "--yes").code == 0
+    assert run("mailbox", "list", "--json").json == []
+
+
+def test_a_store_that_lost_what_redis_knows_is_a_finding_and_no_command_acts_on_it(
+    add: Run, run: Run, home: Path
+) -> None:
+    add("orders")
+    run("poll", "orders")
+    (home / "store").rename(home / "elsewhere")
+
+    doctor = run("doctor", "--json")
+
+    assert doctor.code == 7
+    assert any("checkpoint.json" in finding["message"] for finding in doctor.json)
+    assert run("poll", "orders").code == 7
+    assert [one["name"] for one in run("mailbox", "list", "--json").json] == ["orders"]
+
+
 def test_a_rule_that_keeps_messages_says_so(add: Run) -> None:
     done = add("orders", "--delete", "never")
 

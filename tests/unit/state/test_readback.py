@@ -308,6 +308,64 @@ def test_a_read_back_that_another_worker_has_just_done_is_not_done_again(
     assert fleet.log.asked == []
 
 
+def test_mailboxes_are_known_again_before_the_log_is_read_back(fleet: Fleet) -> None:
+    fleet.readback.run_if_lost()
+    fleet.registry.add(mailbox("a"))
+    fleet.ingest("one", BATCH)
+    fleet.client.flushall()
+    fleet.readback.restore_mailboxes()
+    assert [one.id for one in fleet.registry.list()] == ["mb-a"]
+    assert fleet.log.asked == [None]  # for the new installation, and not again
+    assert fleet.schedule.claim(mailbox().group, 10, 60) is None
+    done = fleet.readback.run_if_lost()
+    assert done
+    assert done.batches == 1
+
+
+def test_to_know_mailboxes_the_store_is_not_asked_while_redis_is_whole(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.restore_mailboxes()
+    assert fleet.checkpoints.epoch()
+    store.journal.clear()
+    fleet.readback.restore_mailboxes()
+    assert store.journal == []
+
+
+def test_an_emptied_store_does_not_make_redis_forget_the_mailboxes(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    fleet.registry.add(mailbox("a"))
+    fleet.checkpoints.withdraw()
+    store.objects.clear()
+    with pytest.raises(StoreChanged):
+        fleet.readback.restore_mailboxes()
+    assert [one.id for one in fleet.registry.list()] == ["mb-a"]
+
+
+def test_a_read_back_keeps_its_lock_while_it_reads_many_mailboxes(
+    fleet: Fleet, run: Commands, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback_module, "_EXTEND_EVERY", -1)
+    fleet.registry.add(mailbox("a"))
+    read = store.read
+
+    def slowly(key: str, start: int = 0, octets: int | None = None) -> Iterator[bytes]:
+        if key.startswith("mailboxes/"):
+            lasts.append(run.run("TTL", run.key("read-back")))
+            run.run("EXPIRE", run.key("read-back"), 1)
+        return read(key, start, octets)
+
+    lasts: list[int] = []
+    monkeypatch.setattr(store, "read", slowly)
+    fleet.registry.add(mailbox("b"))
+    fleet.readback.run_if_lost()
+    assert len(lasts) == 2
+    assert min(lasts) > 1
+    assert fleet.beats >= 2
+
+
 def test_mailboxes_that_were_removed_are_not_polled_again_after_a_roll_back(
     fleet: Fleet, store: MemoryStore
 ) -> None:
