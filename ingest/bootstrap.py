@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ from ingest.intake.ports import Stop
 from ingest.intake.pressure import BackPressure, LocalBrake
 from ingest.intake.queue import SessionLimits
 from ingest.intake.relay import Relay
+from ingest.intake.reparse import reparse
 from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.isolation import run_isolated
-from ingest.model import Lease, Mailbox
+from ingest.model import Lease, Mailbox, Record
 from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
@@ -36,6 +37,7 @@ from ingest.state.connect import connect
 from ingest.state.embedded import EmbeddedValkey
 from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
+from ingest.state.quarantine import Quarantine
 from ingest.state.readback import Commit, ReadBack
 from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
@@ -79,6 +81,7 @@ class Application:
     keeper: LeaseKeeper
     outbox: Outbox
     brake: Brake
+    quarantine: Quarantine
     pressure: BackPressure
     checkpoints: Checkpoints
     read_back: ReadBack
@@ -155,6 +158,25 @@ class Application:
                 yield SessionStop(lease, self.keeper.lost, self.shutdown, self.beat)
         finally:
             limit_group.reset(group)
+
+    def reparse(self, record: Record, octets: Iterable[bytes], now: datetime) -> Record:
+        """Commit a version of a stored message's record, made by today's parser; the version.
+
+        Raises:
+            IngestError: it can't be parsed, or not be committed.
+        """
+        settings = _session_settings(self.settings)
+        version = reparse(
+            record,
+            octets,
+            log=self.log,
+            limits=settings.batch_limits,
+            thresholds=settings.thresholds,
+            deployment=settings.deployment,
+            now=now,
+        )
+        self.ledger.restore(version.batch, [version])
+        return version
 
     def run_suspects(self, lease: Lease) -> SessionReport:
         """Hold a session with those messages only that may have killed a process: this is another.
@@ -237,6 +259,7 @@ def open_application(
             keeper=keeper,
             outbox=outbox,
             brake=Brake(redis),
+            quarantine=Quarantine(redis),
             pressure=BackPressure(outbox.depth, lambda: shutdown.closing),
             checkpoints=Checkpoints(redis, store),
             read_back=ReadBack(

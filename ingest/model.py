@@ -130,6 +130,7 @@ class Defect(msgspec.Struct, frozen=True):
 
 # The defect of a message that came with far fewer octets than LIST announced: it may have been cut.
 SHORTER_THAN_LISTED = "shorter-than-listed"
+NOT_PARSED = "not-parsed"  # the defect of a message that is stored without looking into it
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +214,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     defects: tuple[Defect, ...] = ()
     events: tuple[StoredEvent, ...] = ()
     rehearsal: bool = False  # see DeleteRule `shadow`
+    version_of: str = ""  # the record that this is a version of, parsed again later
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it was stored without parsing it."""
+        return any(defect.name == NOT_PARSED for defect in self.defects)
 
     @property
     def memorable_id(self) -> str | None:
@@ -232,6 +239,11 @@ def record_id(mailbox: str, sha256: str, *, rehearsal: bool = False) -> str:
     """
     kind = "rehearsal" if rehearsal else "record"
     return hashlib.sha256(f"{kind}/1\n{mailbox}\n{sha256}".encode()).hexdigest()[:32]
+
+
+def version_id(record: str, batch: str) -> str:
+    """The id of a version of a record, made in that batch."""
+    return hashlib.sha256(f"version/1\n{record}\n{batch}".encode()).hexdigest()[:32]
 
 
 def event_id(record: str, event_type: str) -> str:

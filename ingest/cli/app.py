@@ -15,7 +15,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from ingest import __version__
-from ingest.cli import brake, doctor, events, fleet, isolate, mailbox, message, output, poll
+from ingest.cli import (
+    brake,
+    doctor,
+    events,
+    fleet,
+    isolate,
+    mailbox,
+    message,
+    output,
+    poll,
+    quarantine,
+)
 from ingest.errors import IngestError
 
 _SIGNALLED = 128  # plus the signal's number: what shells make of it
@@ -42,6 +53,7 @@ app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(message.app, name="message")
 app.add_typer(events.app, name="events")
 app.add_typer(brake.app, name="brake")
+app.add_typer(quarantine.app, name="quarantine")
 for command in (fleet.demo, fleet.up, fleet.worker, fleet.beat, poll.poll, doctor.doctor):
     app.command()(command)
 app.command(hidden=True)(isolate.isolate)

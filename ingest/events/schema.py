@@ -15,6 +15,7 @@ import msgspec
 from ingest.model import Defect, Envelope, Record, StoredEvent, event_id
 
 INGESTED = "mail-ingest.message.ingested.v1"
+REPARSED = "mail-ingest.message.reparsed.v1"  # a version of a message that was quarantined before
 REHEARSED = "mail-ingest.message.rehearsed.v1"  # the same, for a mailbox with the rule `shadow`
 
 MAX_OCTETS = 64 * 1024
@@ -47,6 +48,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     preview: str = ""
     parts: tuple[PartReference, ...] = ()
     defects: tuple[Defect, ...] = ()
+    version_of: str = ""  # the record that this is a version of, parsed again later
     shortened: bool = False  # something was left out: dataref has all of it
 
 
@@ -100,8 +102,9 @@ def ingested(
             for part in record.parts
         ),
         defects=record.defects,
+        version_of=record.version_of,
     )
-    kind = REHEARSED if record.rehearsal else INGESTED
+    kind = REHEARSED if record.rehearsal else REPARSED if record.version_of else INGESTED
     event = CloudEvent(
         id=event_id(record.id, kind),
         source=f"/mail-ingest/{deployment}/mailboxes/{record.mailbox}",

@@ -28,10 +28,10 @@ from ingest.mime.splice import ProgramBuilder
 from ingest.mime.splitter import Splitter
 from ingest.mime.text import preview
 from ingest.model import (
+    NOT_PARSED,
     Defect,
     Envelope,
     Listed,
-    Mailbox,
     Octets,
     Part,
     Record,
@@ -43,8 +43,6 @@ from ingest.pop3 import headers
 # A skeleton up to here goes into the commit object, a larger one becomes an object of its own.
 _MOST_SKELETON_OCTETS = 256 * 1024
 
-
-NOT_PARSED = "not-parsed"  # the defect of a message that is stored without looking into it
 
 _PREVIEW_CHARACTERS = 400
 _PREVIEW_OCTETS = 4096  # of the body; a text has markup and white space too
@@ -167,11 +165,14 @@ class Draft:
     def commit(
         self,
         *,
-        mailbox: Mailbox,
+        identity: str,
+        mailbox_id: str,
+        tenant: str,
         listed: Listed,
         retrieved_at: datetime,
         deployment: str,
-        rehearsal: bool,
+        rehearsal: bool = False,
+        version_of: str = "",
         objects: Log,
     ) -> tuple[Record, bytes | None]:
         """Complete the objects, and make the record with its events.
@@ -183,9 +184,9 @@ class Draft:
         skeleton, octets = self._skeleton.commit(self.octets, sha256)
         header = self._header.octets()
         record = Record(
-            id=record_id(mailbox.id, sha256, rehearsal=rehearsal),
-            mailbox=mailbox.id,
-            tenant=mailbox.tenant,
+            id=identity,
+            mailbox=mailbox_id,
+            tenant=tenant,
             batch=self._batch.id,
             index=len(self._batch.members),
             unique_id=listed.unique_id,
@@ -201,6 +202,7 @@ class Draft:
             parts=tuple(self._parts),
             defects=tuple(self.defects),
             rehearsal=rehearsal,
+            version_of=version_of,
         )
         event = ingested(
             record,

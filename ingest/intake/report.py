@@ -10,7 +10,6 @@ import msgspec
 import structlog
 
 from ingest.intake.batch import Batch, Member
-from ingest.intake.message import NOT_PARSED
 from ingest.intake.ports import Farewell
 from ingest.model import Record
 from ingest.observability import metrics
@@ -101,7 +100,7 @@ def note_deleted(report: SessionReport, farewell: Farewell) -> None:
 
 def _outcome(member: Member) -> str:
     """What `metrics.messages` calls it."""
-    if any(defect.name == NOT_PARSED for defect in member.record.defects):
+    if member.record.quarantined:
         return "quarantined"
     return "stored" if member.memorable else "truncated"
 

@@ -313,10 +313,9 @@ class Session:
         if short:
             draft.defects.append(Defect(SHORTER_THAN_LISTED, note=f"listed {listed.octets}"))
         delete, already = not short and self._rule.mode == "committed", False
+        identity = draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
         if not delete and (short or listed.unique_id is None or self._rule.mode in _DELAYED):
-            delete, already = self._may_delete(
-                draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
-            )
+            delete, already = self._may_delete(identity)
             delete = delete and not short
         if short and not already:  # what came twice the same was not cut on its way
             self._note_cut(listed)
@@ -324,7 +323,9 @@ class Session:
             self.report.kept += not short
             return  # committed by an earlier session, and nothing to remember it by
         record, skeleton = draft.commit(
-            mailbox=self._mailbox,
+            identity=identity,
+            mailbox_id=self._mailbox.id,
+            tenant=self._mailbox.tenant,
             listed=listed,
             retrieved_at=datetime.now(UTC),
             deployment=self._settings.deployment,

@@ -3,7 +3,7 @@
 Per mailbox: `entries` (unique-id to entry), `records` (ids of the records that were published, by
 the time of their commit), `attempts` (unique-id to count), `gone` (unique-ids that have an entry
 but are no longer listed, by the time that was first seen), `restored` (when events were last put
-by a read-back). For all: `batches`, `outbox`.
+by a read-back). For all: `batches`, `outbox`, `quarantine` (see ingest.state.quarantine).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RedisLedger:
                 lease,
                 ["entries", "records", "attempts"],
                 arguments,
-                ["batches", "outbox"],
+                ["batches", "outbox", "quarantine"],
             )
         )
 
@@ -136,7 +136,7 @@ class RedisLedger:
             for record in own:
                 arguments += _flat(record, record.memorable_id)
             keys = self._keys(mailbox, ["entries", "records", "attempts"])
-            keys += [self._redis.key("batches"), self._redis.key("outbox")]
+            keys += map(self._redis.key, ("batches", "outbox", "quarantine"))
             keys += self._keys(mailbox, ["restored"])
             nobody = self._redis.key("holders", "")
             put += self._redis.call("commit", [nobody, *keys], [mailbox, "", *arguments])
@@ -230,9 +230,7 @@ def _flat(record: Record, unique_id: str | None) -> list[Argument]:
     flat: list[Argument] = [
         bytes.fromhex(record.id),
         (unique_id or "").encode("utf-8", "surrogateescape"),
-        pack_head(
-            record.id, record.header_sha256, record.listed_octets, rehearsal=record.rehearsal
-        ),
+        pack_head(record),
         len(record.events),
     ]
     for event in record.events:

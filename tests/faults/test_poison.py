@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.events.schema import REPARSED
 from tests import messages
 from tests.e2e.fleet import Fleet, fleet, stored
 from tests.servers.dovecot import Dovecot, Maildrop
@@ -47,3 +49,20 @@ def test_it_kills_one_worker_once_and_is_stored_unparsed_while_the_others_go_on(
     poison = hashlib.sha256(POISON).hexdigest()
     assert defects.pop(poison) == ["not-parsed"]
     assert list(defects.values()) == [[]] * len(harmless)
+    worker.kill()
+    assert_it_is_had_back_from_quarantine(ours)
+
+
+def assert_it_is_had_back_from_quarantine(ours: Fleet) -> None:
+    [listed] = json.loads(ours.run("quarantine", "list", "--json"))
+    record = listed["record"]
+    assert ours.run("quarantine", "export", record).encode() == POISON.replace(b"\r\n", b"\n")
+    ours.run("quarantine", "retry", record, expect=-signal.SIGKILL)
+    assert json.loads(ours.run("quarantine", "list", "--json")) == [listed]
+    del ours.environment["PYTHONPATH"]  # the parser is mended
+    version = json.loads(ours.run("quarantine", "retry", record, "--json"))["version"]
+    assert json.loads(ours.run("quarantine", "list", "--json")) == []
+    [event] = [event for event in ours.events() if event.type == REPARSED]
+    assert (event.data.record, event.data.version_of) == (version, record)
+    assert event.data.envelope.subject == "poison"
+    ours.run("quarantine", "show", record, expect=1)

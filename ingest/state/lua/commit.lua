@@ -1,5 +1,5 @@
 -- Take in the records of one durable batch: entries, record ids, events.
--- KEYS: holders, entries, records, attempts, batches, outbox; to restore: restored
+-- KEYS: holders, entries, records, attempts, batches, outbox, quarantine; to restore: restored
 -- ARGV: mailbox; lease id, or "" to restore: without lease, and existing entries stay;
 --   batch; seconds since the epoch, or "" for now; seconds that batches are remembered;
 --   then for each record: record id, unique-id ("": none), entry without its last four octets,
@@ -37,6 +37,9 @@ while i <= #ARGV do
         'mailbox', ARGV[1], 'json', ARGV[event + 2])
     end
     put = put + events
+    if math.floor(string.byte(entry) / 8) % 2 == 1 then
+      redis.call('HSET', KEYS[7], record, ARGV[1] .. ' ' .. ARGV[3])
+    end
   else
     -- The same octets under another unique-id: committed when they first were.
     dated = struct.pack('>I4', tonumber(redis.call('ZSCORE', KEYS[3], record)))
@@ -55,7 +58,7 @@ while i <= #ARGV do
 end
 flush()
 if restoring and put > 0 then
-  redis.call('SET', KEYS[7], now + 1)
+  redis.call('SET', KEYS[8], now + 1)
 end
 redis.call('ZADD', KEYS[5], now, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[5]))

@@ -18,10 +18,10 @@ from ingest.errors import (
 )
 from ingest.events.schema import INGESTED, REHEARSED
 from ingest.intake import policy
-from ingest.intake.message import NOT_PARSED
 from ingest.intake.policy import MOST_ATTEMPTS
 from ingest.mime import splitter
 from ingest.mime.splitter import Splitter
+from ingest.model import NOT_PARSED
 from tests.fakes.world import World
 
 ONE = b"Subject: one\r\n\r\nfirst\r\n"

@@ -1,23 +1,36 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from ingest.model import LedgerEntry
+from ingest.model import NOT_PARSED, Defect, LedgerEntry
 from ingest.state.entries import pack_head, unpack
+from tests.fakes.mail_values import record
 
 TIME = (1_700_000_000).to_bytes(4)
+RECORD = record("octets")
 
 
 @pytest.mark.parametrize("header", ["ab" * 32, ""])
-def test_an_entry_comes_back_as_it_was_packed(header: str) -> None:
-    packed = pack_head("0f" * 16, header, 123_456_789_012) + TIME
-    expected = LedgerEntry("0f" * 16, 123_456_789_012, header, 1_700_000_000.0)
-    assert unpack(packed) == expected
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_an_entry_comes_back_as_it_was_packed(header: str, *, rehearsal: bool) -> None:
+    changed = msgspec.structs.replace(RECORD, header_sha256=header, rehearsal=rehearsal)
+    expected = LedgerEntry(
+        RECORD.id, RECORD.listed_octets, header, 1_700_000_000.0, rehearsal=rehearsal
+    )
+    assert unpack(pack_head(changed) + TIME) == expected
 
 
 def test_an_entry_stays_small_enough_for_a_compact_hash() -> None:
-    assert len(pack_head("0f" * 16, "ab" * 32, 1) + TIME) <= 64
+    assert len(pack_head(RECORD) + TIME) <= 64
 
 
 def test_a_size_beyond_all_measure_is_kept_as_a_very_large_one() -> None:
-    assert unpack(pack_head("0f" * 16, "", 10**40) + TIME).listed_octets == 2**63
+    lies = msgspec.structs.replace(RECORD, listed_octets=10**40)
+    assert unpack(pack_head(lies) + TIME).listed_octets == 2**63
+
+
+def test_an_entry_is_the_same_but_for_a_bit_where_the_message_was_not_parsed() -> None:
+    unparsed = msgspec.structs.replace(RECORD, defects=(Defect(NOT_PARSED),))
+    assert unpack(pack_head(unparsed) + TIME) == unpack(pack_head(RECORD) + TIME)
+    assert pack_head(unparsed)[0] == pack_head(RECORD)[0] | 8
