@@ -12,8 +12,7 @@ ever becomes part of a key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ulid import ULID
@@ -91,11 +90,3 @@ def parse(key: str) -> BatchKey | None:
 def hour_prefix(hour: datetime) -> str:
     """What the keys of all batches begun in this hour begin with."""
     return f"{MAIL}{hour.astimezone(UTC).strftime(_HOUR)}/"
-
-
-def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:
-    """The prefixes of every hour from that of `since` to that of `until`, both included."""
-    hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    while hour <= until:
-        yield hour_prefix(hour)
-        hour += timedelta(hours=1)

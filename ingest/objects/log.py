@@ -58,12 +58,11 @@ class StoreLog:
 
     def committed(self, since: datetime | None = None) -> Iterator[str]:
         """The ids of all batches with a commit object, begun in the hour of `since` or later."""
-        prefixes = [keys.MAIL] if since is None else keys.hour_prefixes(since, self._store.now())
-        for prefix in prefixes:
-            for stored in self._store.list(prefix):
-                found = keys.parse(stored.key)
-                if found and found.name == "commit.zip":
-                    yield found.batch
+        after = "" if since is None else keys.hour_prefix(since)
+        for stored in self._store.list(keys.MAIL, after):
+            found = keys.parse(stored.key)
+            if found and found.name == "commit.zip":
+                yield found.batch
 
     def records(self, batch: str) -> list[Record]:
         """The records of a batch, in their order."""

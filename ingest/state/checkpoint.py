@@ -33,6 +33,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The time before which every sink is done, and the Redis that said so."""
 
     before: datetime | None = None  # of batches' ULIDs; None: nothing is known to be done
+    compared: datetime | None = None  # before then, Redis knows every batch; None: as `before`
     epoch: str
     count: int  # of checkpoints, this one included
     run_id: str
@@ -56,7 +57,8 @@ class Checkpoints:
     def write(self, compared: datetime) -> Checkpoint | None:
         """Say how far every sink is done; None where Redis has no epoch, and nothing can be said.
 
-        `compared`: all batches begun before then are known to Redis, by comparison with the store.
+        `compared`: all batches committed until then are known to Redis, by comparison with the
+        store.
         """
         epoch = self.epoch()
         if epoch is None:
@@ -64,7 +66,15 @@ class Checkpoints:
         now = datetime.fromtimestamp(self.commands.now(), UTC)
         done = min(compared, oldest_event(self.commands) or now, now)
         count = int(self.commands.run("INCR", self.commands.key("checkpoints")))
-        return self.put(Checkpoint(before=done - MARGIN, epoch=epoch, count=count, run_id=""))
+        return self.put(
+            Checkpoint(
+                before=done - MARGIN,
+                compared=compared - MARGIN,
+                epoch=epoch,
+                count=count,
+                run_id="",
+            )
+        )
 
     def put(self, checkpoint: Checkpoint) -> Checkpoint:
         """Write this checkpoint, with the run id of Redis."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
@@ -52,7 +52,7 @@ class Commands:
         return float(seconds) + float(microseconds) / 1e6
 
 
-def chunks(items: Sequence[str], size: int = CHUNK) -> Iterator[Sequence[str]]:
+def chunks(items: Iterable[str], size: int = CHUNK) -> Iterator[Sequence[str]]:
     """The items in runs of at most that size."""
     source = iter(items)
     while run := list(islice(source, size)):

@@ -16,7 +16,7 @@ from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.state.checkpoint import Checkpoint, Checkpoints
-from ingest.state.commands import PREFIX
+from ingest.state.commands import PREFIX, chunks
 from ingest.state.ledger import RedisLedger
 from ingest.state.registry import Registry
 from ingest.state.schedule import Schedule
@@ -113,19 +113,21 @@ class ReadBack:
         finally:
             self._give_up(lock_id)
 
-    def compare(self, listed: Sequence[str], read: Callable[[str], Commit]) -> int:
+    def compare(self, listed: Iterable[str], read: Callable[[str], Commit]) -> int:
         """Read back those of the listed batches that Redis doesn't know; how many.
 
         For the batches of the last hours, all the time: the worker of an unknown one died between
         its commit and the ledger. Leave out those of the last minutes: they are being committed.
         """
-        unknown = self._ledger.unknown_batches(listed)
-        for batch in unknown:
-            self._beat()
-            commit = read(batch)
-            events = self._ledger.restore(commit.batch, commit.records)
-            log.warning("batch_read_back", batch=batch, events=events)
-        return len(unknown)
+        found = 0
+        for chunk in chunks(listed):
+            for batch in self._ledger.unknown_batches(chunk):
+                self._beat()
+                commit = read(batch)
+                events = self._ledger.restore(commit.batch, commit.records)
+                log.warning("batch_read_back", batch=batch, events=events)
+                found += 1
+        return found
 
     def _run(self, lock_id: str) -> ReadBackDone:
         checkpoint = self._checkpoints.read()

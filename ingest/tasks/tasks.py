@@ -66,9 +66,9 @@ def read_back() -> None:
     now = application.store.now()
     since, until = now - _COMPARED, now - _YOUNG
     checkpoint = application.checkpoints.read()
-    if checkpoint and checkpoint.before:  # a fleet that stood still has more to compare
-        since = min(since, checkpoint.before)
-    listed = [batch for batch in application.log.committed(since) if since <= begun(batch) <= until]
+    if checkpoint and (compared := checkpoint.compared or checkpoint.before):
+        since = min(since, compared)  # a fleet that stood still has more to compare
+    listed = (batch for batch in application.log.committed(since) if since <= begun(batch) <= until)
     application.read_back.compare(
         listed, lambda batch: Commit(batch, application.log.records(batch))
     )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import pytest
 from ulid import ULID
@@ -65,9 +65,3 @@ def test_a_word_that_is_no_ulid_is_refused() -> None:
 def test_keys_that_we_never_make_are_refused(key: str) -> None:
     with pytest.raises(StoreRefused):
         keys.check(key)
-
-
-def test_the_hours_of_the_log_cross_midnight_and_time_zones() -> None:
-    since = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
-    until = (since + timedelta(hours=1)).astimezone(timezone(timedelta(hours=9)))
-    assert list(keys.hour_prefixes(since, until)) == ["mail/2026/12/31/23/", "mail/2027/01/01/00/"]

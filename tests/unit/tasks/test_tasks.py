@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from ingest.tasks import worker as worker_module
 from ingest.tasks.app import HINT_SECONDS
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import mailbox
-from tests.servers.valkey import Valkey
 
 
 class Sent:
@@ -37,15 +34,6 @@ class Sent:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     return Sent(monkeypatch)
-
-
-@pytest.fixture
-def worker(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    settings = Settings(home=str(tmp_path), redis_url=valkey.url, metrics_port=0, poll_seconds=1)
-    with contextlib.closing(Worker(settings)) as worker:
-        worker.application.prepare()
-        monkeypatch.setattr(worker_module, "_worker", worker)
-        yield worker
 
 
 def test_a_worker_that_can_not_begin_ends_whatever_it_failed_of(

@@ -1,0 +1,93 @@
+"""How soon a batch that Redis never heard of is found, and what looking for it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ulid import ULID
+
+from ingest.objects.counted import CountedStore
+from ingest.objects.log import StoreLog
+from ingest.settings import Settings
+from ingest.tasks import tasks
+from ingest.tasks.app import configuration
+from ingest.tasks.worker import Worker
+from tests.fakes.mail_values import record
+from tests.fakes.memory_store import MemoryStore
+
+EVERY = timedelta(
+    seconds=configuration(Settings(redis_url="redis://localhost"))["beat_schedule"]["read-back"][
+        "schedule"
+    ]
+)
+HOURS_COMPARED = 8  # seven, and the part of one in which the oldest begin
+
+
+class Log:
+    """A log whose clock goes on when it is told to."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.now = datetime.now(UTC)
+        memory = MemoryStore(lambda: self.now)
+        self.store = CountedStore(memory)
+        self.log = StoreLog(self.store)
+        worker.application = dataclasses.replace(worker.application, store=memory, log=self.log)
+
+    def commit(self, begun_at: datetime) -> str:
+        """A batch whose worker dies right after its commit."""
+        batch = str(ULID.from_datetime(begun_at))
+        self.log.commit(batch, [(record(batch, unique_id=batch, batch=batch), b"")])
+        return batch
+
+
+@pytest.fixture
+def log(worker: Worker) -> Log:
+    return Log(worker)
+
+
+@pytest.mark.parametrize("lost", [0, 9])  # hints in a row that nobody gets
+@pytest.mark.parametrize("took", [0, 9, 70, 359])  # minutes from its begin to its commit
+def test_a_batch_that_redis_never_heard_of_is_found_within_the_hour(
+    worker: Worker, log: Log, took: int, lost: int
+) -> None:
+    begun_at = log.now
+    tasks.read_back()
+    log.now += timedelta(minutes=took, seconds=1)
+    committed_at, batch = log.now, log.commit(begun_at)
+    while worker.application.ledger.unknown_batches([batch]):
+        assert log.now <= committed_at + timedelta(hours=1)
+        tasks.read_back()
+        log.now += EVERY * (lost + 1)
+    assert worker.application.outbox.depth() == 1
+
+
+def test_a_batch_is_found_though_no_worker_ran_for_days_after_its_commit(
+    worker: Worker, log: Log
+) -> None:
+    begun_at = log.now
+    tasks.read_back()
+    log.now += timedelta(hours=5)
+    batch = log.commit(begun_at)
+    log.now += timedelta(days=3)
+    tasks.read_back()
+    assert not worker.application.ledger.unknown_batches([batch])
+
+
+@pytest.mark.parametrize("sink", ["is done", "has stood still for a month"])
+def test_looking_costs_what_the_hours_compared_have_and_nothing_for_the_log_before(
+    worker: Worker, log: Log, sink: str
+) -> None:
+    for hours in range(1, 31 * 24):
+        log.commit(log.now - timedelta(hours=hours, minutes=30))
+    if sink != "is done":
+        month_ago = int((log.now - timedelta(days=30)).timestamp()) * 1000
+        event: dict[str, str] = {"id": "a", "type": "t", "mailbox": "m", "json": "{}"}
+        worker.application.redis.xadd("mail-ingest:outbox", event, id=f"{month_ago}-0")  # type: ignore[arg-type]  # theirs is invariant
+    tasks.read_back()
+    log.store.requests = log.store.listed = 0
+    log.now += EVERY
+    tasks.read_back()
+    assert log.store.listed <= HOURS_COMPARED
+    assert log.store.requests == 1
