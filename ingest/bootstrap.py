@@ -38,7 +38,7 @@ from ingest.state.embedded import EmbeddedValkey
 from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
 from ingest.state.quarantine import Quarantine
-from ingest.state.readback import Commit, ReadBack
+from ingest.state.readback import Commit, ReadBack, skipping_damage
 from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
 from ingest.state.schedule import Schedule
@@ -290,7 +290,8 @@ def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
 
 def _commits(log: StoreLog, since: datetime | None) -> Iterator[Commit]:
     for batch in log.committed(since):
-        yield Commit(batch, log.records(batch))
+        with skipping_damage(batch):
+            yield Commit(batch, log.records(batch))
 
 
 def _session_settings(settings: Settings) -> SessionSettings:

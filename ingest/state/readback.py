@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import structlog
 from redis import Redis
 
-from ingest.errors import StateUnavailable
+from ingest.errors import ObjectMissing, ProofFailed, StateUnavailable
 from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
@@ -41,6 +42,16 @@ class ReadBackDone(NamedTuple):
     mailboxes: int
     batches: int
     events: int  # put into the outbox
+
+
+@contextmanager
+def skipping_damage(batch: str) -> Iterator[None]:
+    """Let no commit object that is damaged hold up the others: it is said, and passed over."""
+    try:
+        yield
+    except (ProofFailed, ObjectMissing) as error:
+        remedy = "restore it from a backup, then: ingest reconcile"
+        log.error("batch_not_read_back", batch=batch, reason=str(error), remedy=remedy)  # noqa: TRY400 - no bug of ours
 
 
 class ReadBack:
@@ -123,10 +134,11 @@ class ReadBack:
         for chunk in chunks(listed):
             for batch in self._ledger.unknown_batches(chunk):
                 self._beat()
-                commit = read(batch)
-                events = self._ledger.restore(commit.batch, commit.records)
-                log.warning("batch_read_back", batch=batch, events=events)
-                found += 1
+                with skipping_damage(batch):
+                    commit = read(batch)
+                    events = self._ledger.restore(commit.batch, commit.records)
+                    log.warning("batch_read_back", batch=batch, events=events)
+                    found += 1
         return found
 
     def _run(self, lock_id: str) -> ReadBackDone:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from ulid import ULID
 
+from ingest.objects import keys
 from ingest.objects.counted import CountedStore
 from ingest.objects.log import StoreLog
 from ingest.settings import Settings
@@ -91,3 +94,22 @@ def test_looking_costs_what_the_hours_compared_have_and_nothing_for_the_log_befo
     tasks.read_back()
     assert log.store.listed <= HOURS_COMPARED
     assert log.store.requests == 1
+
+
+@pytest.mark.parametrize("lost", ["a batch", "everything"])
+def test_a_damaged_commit_object_holds_up_no_other(
+    worker: Worker, tmp_path: Path, lost: str
+) -> None:
+    application, now = worker.application, datetime.now(UTC)
+    batches = [str(ULID.from_datetime(now - timedelta(hours=hours))) for hours in (3, 2, 1)]
+    for batch in batches:
+        application.log.commit(batch, [(record(batch, unique_id=batch, batch=batch), b"")])
+    path = tmp_path / "store" / keys.commit(batches[1])
+    path.write_bytes(path.read_bytes()[:-1])
+    if lost == "everything":
+        application.redis.flushall()
+    with capture_logs() as logs:
+        tasks.read_back()
+    assert application.ledger.unknown_batches(batches) == [batches[1]]
+    assert application.checkpoints.epoch()
+    assert {each["batch"] for each in logs if each["log_level"] == "error"} == {batches[1]}
