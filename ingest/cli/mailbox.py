@@ -224,7 +224,7 @@ def reseal(*, json: output.Json = False) -> None:
                     password = application.keyring.rotate(mailbox.password, mailbox.id)
                     if password != mailbox.password:
                         changed = msgspec.structs.replace(mailbox, password=password)
-                        application.registry.update(changed)
+                        application.registry.update(changed, seen=mailbox)
                         resealed += 1
             except RegistryError as error:
                 output.print_error(error)
@@ -240,8 +240,9 @@ def reseal(*, json: output.Json = False) -> None:
 
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
     with opened_with_mailboxes() as application:
-        mailbox = application.registry.get(name)
-        mailbox = application.registry.update(msgspec.structs.replace(mailbox, paused=reason))
+        seen = application.registry.get(name)
+        changed = msgspec.structs.replace(seen, paused=reason)
+        mailbox = application.registry.update(changed, seen=seen)
         if reason:
             application.schedule.unschedule(mailbox.id, mailbox.group)
         else:

@@ -185,9 +185,10 @@ class Poller:
             self._schedule.release(lease, due_in, _encoder.encode(after.standing))
 
     def _pause(self, mailbox_id: str, reason: str) -> None:
-        """Stop polling a mailbox until a person acts; one that was removed is just forgotten."""
+        """Stop polling a mailbox until a person acts; not one that has changed since."""
         with suppress(RegistryError):
             mailbox = self._mailboxes.get(mailbox_id)
             if not mailbox.paused:
-                self._mailboxes.update(msgspec.structs.replace(mailbox, paused=reason))
+                paused = msgspec.structs.replace(mailbox, paused=reason)
+                self._mailboxes.update(paused, seen=mailbox)
                 log.error("mailbox_paused", reason=reason)

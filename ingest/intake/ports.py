@@ -281,5 +281,9 @@ class Mailboxes(Protocol):
             RegistryError: there is none of that name or id.
         """
 
-    def update(self, mailbox: Mailbox) -> Mailbox:
-        """Keep a changed mailbox."""
+    def update(self, mailbox: Mailbox, *, seen: Mailbox) -> Mailbox:
+        """Keep a changed mailbox, if it still is as it was seen.
+
+        Raises:
+            RegistryError: it was changed or removed since.
+        """

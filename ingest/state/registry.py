@@ -2,7 +2,8 @@
 
 The store is written first, so that Redis never knows a mailbox that would be lost with it. In Redis
 a hash has the mailboxes and another one has the claims, a name and an account each, that no two
-mailboxes may share.
+mailboxes may share. Of changes at the same time Redis decides which one stands: it takes a change
+only of what the caller saw, and who was too late gives the store back what Redis knows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from ingest.state.commands import CHUNK, PREFIX, Commands, text
 
 _FOLDER: Final = "mailboxes/"
 _SETTINGS_OCTETS_MAX: Final = 256 * 1024  # of one mailbox
-_ATTEMPTS: Final = 10  # at a change that others change meanwhile
 
 
 class Restored(NamedTuple):
@@ -58,13 +58,20 @@ class Registry:
             raise RegistryError(f"mailbox {mailbox.id} exists", remedy="give it a new id")
         return self._keep(mailbox, b"")
 
-    def update(self, mailbox: Mailbox) -> Mailbox:
+    def update(self, mailbox: Mailbox, *, seen: Mailbox) -> Mailbox:
         """Keep a changed mailbox.
 
+        Args:
+            mailbox: as it shall be.
+            seen: as the caller found it.
+
         Raises:
-            RegistryError: there is none of its id, or another one has its name or its account.
+            RegistryError: it was changed or removed since; or another one has its name or account.
         """
-        return self._keep(mailbox, self._seen(mailbox.id))
+        kept = self._seen(mailbox.id)
+        if msgspec.json.decode(kept, type=Mailbox) != seen:
+            raise _outrun(mailbox)
+        return self._keep(mailbox, kept)
 
     def get(self, name_or_id: str) -> Mailbox:
         """One mailbox.
@@ -72,8 +79,8 @@ class Registry:
         Raises:
             RegistryError: there is none of that name or id.
         """
-        seen: bytes | None = self._redis.run("HGET", self._mailboxes, name_or_id)
-        if seen is None:
+        seen = self._known(name_or_id)
+        if not seen:
             found: bytes | None = self._redis.run("HGET", self._claims, _name_claim(name_or_id))
             seen = self._seen(text(found) if found else name_or_id)
         return msgspec.json.decode(seen, type=Mailbox)
@@ -99,6 +106,7 @@ class Registry:
         mailbox = self.get(name_or_id)
         self._store.delete([_key(mailbox.id)])
         self._forget(mailbox.id)
+        self._store.delete([_key(mailbox.id)])  # a change between the two may have put it again
         return mailbox
 
     def restore(self, going_on: Callable[[], None] = lambda: None) -> Restored:
@@ -111,14 +119,15 @@ class Registry:
         for item in self._store.list(_FOLDER):
             going_on()
             try:
-                mailbox = self._read(item.key)
-                stored.add(mailbox.id)
-                if self._take_in(mailbox):
-                    restored.added.append(mailbox)
+                mailbox, new = self._take_in(item.key)
             except ObjectMissing:
                 continue  # removed since it was listed
             except (RegistryError, msgspec.MsgspecError) as error:
                 restored.refused.append(f"{item.key}: {str(error).splitlines()[0]}")
+                continue
+            stored.add(mailbox.id)
+            if new:
+                restored.added.append(mailbox)
         for mailbox in self.list():
             if mailbox.id not in stored and not self._is_stored(mailbox.id):
                 self._forget(mailbox.id)
@@ -127,45 +136,60 @@ class Registry:
 
     def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
         self._refuse_taken(mailbox)
-        key = _key(mailbox.id)
-        self._store.put(key, msgspec.json.encode(mailbox))
+        self._store.put(_key(mailbox.id), msgspec.json.encode(mailbox))
         try:
-            self._register(mailbox, seen)
-        except RegistryError:  # another one was quicker: leave the store as it was
-            if seen:
-                self._store.put(key, seen)
-            else:
-                self._store.delete([key])
+            if not self._register(mailbox, seen):
+                raise _outrun(mailbox)
+        except RegistryError:  # another one was quicker
+            self._undo(mailbox.id, seen)
             raise
         return mailbox
 
-    def _take_in(self, mailbox: Mailbox) -> bool:
-        seen: bytes = self._redis.run("HGET", self._mailboxes, mailbox.id) or b""
-        if seen == msgspec.json.encode(mailbox):
-            return False
-        self._register(mailbox, seen)
-        return not seen
+    def _undo(self, mailbox: str, seen: bytes) -> None:
+        """Give the store what Redis knows of the mailbox, also where that changes meanwhile.
 
-    def _register(self, mailbox: Mailbox, seen: bytes) -> None:
-        claims = _claims(mailbox)
-        for _ in range(_ATTEMPTS):
-            old = _claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
-            answer = self._redis.call(
-                "register",
-                [self._mailboxes, self._claims],
-                [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *claims],
-            )
-            if answer[0] == b"done":
-                return
-            if answer[0] != b"changed":
-                raise self._taken(mailbox, text(answer[0]), text(answer[1]))
-            seen = self._redis.run("HGET", self._mailboxes, mailbox.id) or b""
-        raise RegistryError(
-            f"mailbox {mailbox.id} is being changed by others all the time", remedy="try again"
+        A Redis that just lost its data did not remove what was seen.
+        """
+        given: bytes | None = None
+        while given != (known := self._known(mailbox) or (seen if self._lost() else b"")):
+            if known:
+                self._store.put(_key(mailbox), known)
+            else:
+                self._store.delete([_key(mailbox)])
+            given = known
+
+    def _lost(self) -> bool:
+        return not self._redis.run("EXISTS", self._redis.key("epoch"))
+
+    def _take_in(self, key: str) -> tuple[Mailbox, bool]:
+        """Let Redis know a mailbox as the store has it: which, and whether Redis did not know it.
+
+        Asked for before the store is read: what is written meanwhile is newer.
+        """
+        while True:
+            seen = self._known(key.removeprefix(_FOLDER).removesuffix(".json"))
+            mailbox = self._read(key)
+            if seen == msgspec.json.encode(mailbox) or self._register(mailbox, seen):
+                return mailbox, not seen
+
+    def _register(self, mailbox: Mailbox, seen: bytes) -> bool:
+        """Let Redis know the mailbox, if what it knew is what was seen; False: it is not.
+
+        Raises:
+            RegistryError: another one has its name or its account.
+        """
+        old = _claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
+        answer = self._redis.call(
+            "register",
+            [self._mailboxes, self._claims],
+            [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *_claims(mailbox)],
         )
+        if len(answer) > 1:
+            raise self._taken(mailbox, text(answer[0]), text(answer[1]))
+        return bool(answer[0] == b"done")
 
     def _forget(self, mailbox: str) -> None:
-        while seen := self._redis.run("HGET", self._mailboxes, mailbox):
+        while seen := self._known(mailbox):
             claims = _claims(msgspec.json.decode(seen, type=Mailbox))
             self._redis.call(
                 "register",
@@ -189,9 +213,14 @@ class Registry:
             remedy=f"change {name!r}, or remove it first",
         )
 
+    def _known(self, mailbox: str) -> bytes:
+        """What Redis knows of the mailbox; empty: nothing."""
+        known: bytes | None = self._redis.run("HGET", self._mailboxes, mailbox)
+        return known or b""
+
     def _seen(self, mailbox: str) -> bytes:
-        seen: bytes | None = self._redis.run("HGET", self._mailboxes, mailbox)
-        if seen is None:
+        seen = self._known(mailbox)
+        if not seen:
             raise RegistryError(
                 f"there is no mailbox {mailbox!r}", remedy="list the mailboxes to see their names"
             )
@@ -211,6 +240,13 @@ class Registry:
         except ObjectMissing:
             return False
         return True
+
+
+def _outrun(mailbox: Mailbox) -> RegistryError:
+    return RegistryError(
+        f"mailbox {mailbox.name!r} was changed or removed by somebody else meanwhile",
+        remedy="look at it, and try again",
+    )
 
 
 def _key(mailbox: str) -> str:

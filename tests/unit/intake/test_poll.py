@@ -41,7 +41,9 @@ class Mailboxes:
             raise RegistryError(f"no mailbox {name_or_id!r}")
         return self.known[name_or_id]
 
-    def update(self, mailbox: Mailbox) -> Mailbox:
+    def update(self, mailbox: Mailbox, *, seen: Mailbox) -> Mailbox:
+        if self.get(mailbox.id) != seen:
+            raise RegistryError("it was changed meanwhile")
         self.known[mailbox.id] = mailbox
         return mailbox
 
@@ -153,7 +155,8 @@ def test_a_sign_in_refused_again_and_again_pauses_the_mailbox() -> None:
 
 def test_a_paused_mailbox_is_not_signed_in_to() -> None:
     fleet = Fleet("a")
-    fleet.mailboxes.update(msgspec.structs.replace(mailbox("a"), paused="by hand"))
+    seen = mailbox("a")
+    fleet.mailboxes.update(msgspec.structs.replace(seen, paused="by hand"), seen=seen)
     lease = fleet.schedule.claim(mailbox("a").group, 10, 60)
     assert lease
     with pytest.raises(MailboxPaused, match="by hand"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 import pytest
 from redis import Redis
@@ -51,7 +53,7 @@ def test_an_unknown_mailbox_is_named_with_what_to_do(registry: Registry) -> None
             ask("x")
         assert caught.value.remedy
     with pytest.raises(RegistryError):
-        registry.update(mailbox("x"))
+        registry.update(mailbox("x"), seen=mailbox("x"))
 
 
 def test_the_same_account_or_name_twice_is_refused_naming_the_one_there_is(
@@ -72,7 +74,7 @@ def test_the_same_account_or_name_twice_is_refused_naming_the_one_there_is(
 
 def test_a_changed_mailbox_gives_its_old_name_and_account_free(registry: Registry) -> None:
     one = registry.add(mailbox("a"))
-    registry.update(changed(one, name="renamed", username="other"))
+    registry.update(changed(one, name="renamed", username="other"), seen=one)
     assert registry.get("renamed").username == "other"
     with pytest.raises(RegistryError):
         registry.get("a")
@@ -86,7 +88,7 @@ def test_a_refused_change_leaves_the_store_as_it_was(
     two = registry.add(mailbox("b"))
     before = dict(store.objects)
     with pytest.raises(RegistryError):
-        registry.update(changed(two, name="a"))
+        registry.update(changed(two, name="a"), seen=two)
     assert store.objects == before
 
 
@@ -109,22 +111,86 @@ def test_a_change_refused_at_the_last_moment_gives_the_store_back_what_it_had(
     before = dict(store.objects)
     monkeypatch.setattr(registry, "_refuse_taken", lambda _: None)
     with pytest.raises(RegistryError):
-        registry.update(changed(two, name="a"))
+        registry.update(changed(two, name="a"), seen=two)
     assert store.objects == before
 
 
-def test_of_two_changes_at_once_the_later_one_stands_and_no_name_stays_taken(
+def test_of_two_changes_at_once_the_first_stands_and_the_other_is_refused(
     client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, slow = Registry(client, store), Registry(client, store)
     one = quick.add(mailbox("a"))
-    monkeypatch.setattr(slow, "_refuse_taken", lambda _: quick.update(changed(one, name="quick")))
-    slow.update(changed(one, name="slow"))
-    assert [box.name for box in quick.list()] == ["slow"]
-    for name in ("a", "quick"):
-        with pytest.raises(RegistryError):
-            quick.get(name)
+    monkeypatch.setattr(
+        slow, "_refuse_taken", lambda _: quick.update(changed(one, name="quick"), seen=one)
+    )
+    with pytest.raises(RegistryError, match="meanwhile") as caught:
+        slow.update(changed(one, name="slow"), seen=one)
+    assert caught.value.remedy
+    assert [box.name for box in quick.list()] == ["quick"]
+    assert slow.restore() == ([], [], [])
+    for name in ("a", "slow"):
         quick.add(changed(one, id=f"mb-new-{name}", name=name, username=name))
+
+
+def test_what_was_changed_since_it_was_seen_is_not_changed_unseen(registry: Registry) -> None:
+    one = registry.add(mailbox("a"))
+    registry.update(changed(one, delete="never"), seen=one)
+    with pytest.raises(RegistryError, match="meanwhile"):
+        registry.update(changed(one, paused="by a worker"), seen=one)
+    assert registry.get("a") == changed(one, delete="never")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_mailbox_removed_while_it_is_changed_stays_removed_unless_redis_lost_it(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    client.set("mail-ingest:epoch", "e")
+    person, worker = Registry(client, store), Registry(client, store)
+    one = person.add(mailbox("a"))
+    meanwhile = client.flushall if lost else lambda: person.remove("a")
+    monkeypatch.setattr(worker, "_refuse_taken", lambda _: meanwhile())
+    with pytest.raises(RegistryError):
+        worker.update(changed(one, paused="by a worker"), seen=one)
+    assert person.list() == []
+    assert person.restore().added == ([one] if lost else [])
+
+
+def test_a_mailbox_changed_while_it_is_removed_stays_removed(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, worker = Registry(client, store), Registry(client, store)
+    one = person.add(mailbox("a"))
+    delete = store.delete
+
+    def slowly(keys: Collection[str]) -> None:
+        delete(keys)
+        if worker.list() == [one]:
+            worker.update(changed(one, paused="by a worker"), seen=one)
+
+    monkeypatch.setattr(store, "delete", slowly)
+    person.remove("a")
+    assert person.list() == []
+    assert store.objects == {}
+
+
+def test_a_change_while_mailboxes_are_read_back_stands(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, worker = Registry(client, store), Registry(client, store)
+    one = person.add(mailbox("a"))
+    store.put("mailboxes/mb-a.json", msgspec.json.encode(changed(one, tenant="older")))
+    read = worker._read
+    new = changed(one, delete="never")
+
+    def slowly(key: str) -> Mailbox:
+        found = read(key)
+        if person.get("a") == one:
+            person.update(new, seen=one)
+        return found
+
+    monkeypatch.setattr(worker, "_read", slowly)
+    worker.restore()
+    assert person.get("a") == new
 
 
 def test_a_mailbox_added_while_the_store_was_listed_is_not_taken_for_a_removed_one(
