@@ -10,7 +10,7 @@ from ingest.objects import keys
 from ingest.objects.sweep import sweep
 from tests.fakes.memory_store import MemoryStore
 
-NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)
+NOW = datetime(2020, 6, 1, 7, tzinfo=UTC)  # by the store's clock; a worker's is years ahead
 OLD = timedelta(days=8)
 YOUNG = timedelta(days=6)
 
