@@ -28,6 +28,8 @@ _OCTETS_MAX: Final = 64 * 1024
 # An event is put at the commit of its batch, and no batch is committed six hours after it began.
 MARGIN: Final = timedelta(hours=7)
 
+_PUT_SECONDS: Final = 60  # more than it takes to put the events of a batch
+
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The time before which every sink is done, and the Redis that said so."""
@@ -63,12 +65,11 @@ class Checkpoints:
         epoch = self.epoch()
         if epoch is None:
             return None
-        now = datetime.fromtimestamp(self.commands.now(), UTC)
-        done = min(compared, oldest_event(self.commands) or now, now)
+        before = self._done(compared)
         count = int(self.commands.run("INCR", self.commands.key("checkpoints")))
         return self.put(
             Checkpoint(
-                before=done - MARGIN,
+                before=before,
                 compared=compared - MARGIN,
                 epoch=epoch,
                 count=count,
@@ -76,12 +77,30 @@ class Checkpoints:
             )
         )
 
+    def _done(self, compared: datetime) -> datetime | None:
+        """The time before which every sink is done."""
+        now = datetime.fromtimestamp(self.commands.now(), UTC)
+        oldest = oldest_event(self.commands)
+        done = min(compared, oldest or now, now) - MARGIN
+        held = float(self.commands.run("GET", self.commands.key("held")) or 0)
+        if oldest and oldest.timestamp() <= held:
+            last = self.read()
+            return min(last.before, done) if last and last.before else None
+        return done
+
+    def hold(self) -> None:
+        """Events of old batches are about to be put: claim no more until every sink has them."""
+        self.commands.run("SET", self.commands.key("held"), self.commands.now() + _PUT_SECONDS)
+
     def put(self, checkpoint: Checkpoint) -> Checkpoint:
         """Write this checkpoint, with the run id of Redis."""
-        run_id = str(self.commands.run("INFO", "server")["run_id"])
-        checkpoint = msgspec.structs.replace(checkpoint, run_id=run_id)
+        checkpoint = msgspec.structs.replace(checkpoint, run_id=self.run_id())
         self._store.put(_KEY, msgspec.json.encode(checkpoint))
         return checkpoint
+
+    def run_id(self) -> str:
+        """Another one after every restart of Redis."""
+        return str(self.commands.run("INFO", "server")["run_id"])
 
     def epoch(self) -> str | None:
         """The epoch of Redis; None where its index is not whole."""

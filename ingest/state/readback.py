@@ -108,7 +108,7 @@ class ReadBack:
         """Read back if Redis lost data and nobody else is doing it; None: there was no need.
 
         Raises:
-            StateUnavailable: the lock was lost; whoever has it now does the same again.
+            StateUnavailable: the lock was lost, or Redis died; it has to be done again.
             StoreChanged: the store is not the one that Redis knows.
             StateError, StoreError: it is not done, and the next call begins again.
         """
@@ -136,6 +136,7 @@ class ReadBack:
                 self._beat()
                 with skipping_damage(batch):
                     commit = read(batch)
+                    self._checkpoints.hold()
                     events = self._ledger.restore(commit.batch, commit.records)
                     log.warning("batch_read_back", batch=batch, events=events)
                     found += 1
@@ -144,6 +145,7 @@ class ReadBack:
     def _run(self, lock_id: str) -> ReadBackDone:
         checkpoint = self._checkpoints.read()
         since = checkpoint.before if checkpoint else None
+        run_id = self._checkpoints.run_id()
         # A rolled-back Redis has an epoch: without it, nothing can be claimed from here on.
         self._checkpoints.withdraw()
         log.warning("read_back_begun", since=since and since.isoformat())
@@ -152,7 +154,7 @@ class ReadBack:
         mailboxes = [mailbox for mailbox in self._registry.list() if not mailbox.paused]
         self._schedule.schedule_new(mailboxes, self._spread_seconds)
         batches, events = self._restore(since, lock_id)
-        self._finish(checkpoint, lock_id)
+        self._finish(checkpoint, lock_id, run_id)
         done = ReadBackDone(since, len(mailboxes), batches, events)
         log.info("read_back_done", mailboxes=done.mailboxes, batches=batches, events=events)
         return done
@@ -184,18 +186,19 @@ class ReadBack:
             self._extend(lock_id)
             self._extended = time.monotonic()
 
-    def _finish(self, checkpoint: Checkpoint | None, lock_id: str) -> None:
+    def _finish(self, checkpoint: Checkpoint | None, lock_id: str, run_id: str) -> None:
         """Name the new epoch in the store, then in Redis.
 
         In the other order, a death between the two would leave a Redis that looks lost.
         """
         self._extend(lock_id)
+        self._checkpoints.hold()
         epoch = secrets.token_hex(16)
         count = max(self._checkpoints.count(), checkpoint.count if checkpoint else 0) + 1
         before = checkpoint.before if checkpoint else None
         self._checkpoints.put(Checkpoint(before=before, epoch=epoch, count=count, run_id=""))
         keys = [self._lock, self._redis.key("epoch"), self._redis.key("checkpoints")]
-        if not self._redis.call("finish_read_back", keys, [lock_id, epoch, count]):
+        if not self._redis.call("finish_read_back", keys, [lock_id, epoch, count, run_id]):
             raise self._lock_lost()
 
     def _extend(self, lock_id: str) -> None:
@@ -212,6 +215,7 @@ class ReadBack:
     @staticmethod
     def _lock_lost() -> StateUnavailable:
         return StateUnavailable(
-            "the read-back took its lock's time between two objects, and was stopped",
-            remedy="another worker does it; see how slow the object store is",
+            "the read-back took its lock's time between two objects, or Redis died meanwhile, and "
+            "it was stopped",
+            remedy="a worker does it again; see how slow the object store is",
         )

@@ -158,6 +158,24 @@ def test_a_checkpoint_claims_no_more_than_every_sink_has(fleet: Fleet) -> None:
     assert now - MARGIN <= checkpoint.before < LATER - MARGIN
 
 
+def test_a_checkpoint_passes_over_no_event_of_an_old_batch_that_was_put_only_now(
+    fleet: Fleet,
+) -> None:
+    fleet.readback.run_if_lost()
+    old = Commit(BATCH, [record("one")])
+    fleet.log.commits.append(old)
+    assert fleet.readback.compare([BATCH], lambda _: old) == 1
+    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert checkpoint.before is None
+    fleet.client.flushall()
+    fleet.readback.run_if_lost()
+    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert checkpoint.before is None
+    assert fleet.published() == [record("one").events[0].json]
+    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert checkpoint.before
+
+
 def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: MemoryStore) -> None:
     assert fleet.checkpoints.write(LATER) is None
     assert store.objects == {}
@@ -282,6 +300,27 @@ def test_a_read_back_that_lost_its_lock_stops_where_it_is(
     assert fleet.checkpoints.lost()
     assert fleet.ledger.unknown_batches(["01A", "01B"]) == ["01B"]
     assert run.run("GET", run.key("read-back")) == b"somebody else"
+
+
+def test_a_redis_that_died_during_its_read_back_is_read_back_again(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    """It has the lock, and may have forgotten what was read back in its last second."""
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.registry.add(mailbox())
+    log.commits.append(Commit(BATCH, [record("one")]))
+
+    def die() -> None:
+        server.kill()
+        server.start()
+
+    log.between = die
+    with pytest.raises(StateUnavailable, match="died"):
+        fleet.readback.run_if_lost()
+    assert fleet.checkpoints.lost()
+    log.between = lambda: None
+    assert fleet.readback.run_if_lost()
+    assert not fleet.checkpoints.lost()
 
 
 def test_a_lock_lost_at_the_very_end_leaves_the_end_to_its_new_owner(
