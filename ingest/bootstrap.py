@@ -43,6 +43,7 @@ from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
 from ingest.state.schedule import Schedule
 from ingest.state.secrets import Keyring, new_key
+from ingest.state.sweep import SweepCursor
 from ingest.transport.deadlines import Deadlines
 from ingest.transport.maildrop import Pop3Maildrop
 from ingest.transport.sign_in import open_maildrop
@@ -99,6 +100,11 @@ class Application:
         settings = self.settings
         pace = Pace(settings.poll_seconds, settings.poll_seconds_max)
         return Pacing(pace, settings.group_slots, settings.lease_seconds)
+
+    @property
+    def sweep_cursor(self) -> SweepCursor:
+        """Where the next sweep goes on."""
+        return SweepCursor(self.redis)
 
     def prepare(self) -> None:
         """Before the first session: read back what Redis lost, and try out the store.

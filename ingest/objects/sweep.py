@@ -26,6 +26,7 @@ class Swept(NamedTuple):
     objects: int  # removed
     uploads: int  # aborted
     after: str  # where the next call goes on; "" when the end was reached
+    settled: str  # up to here nothing will ever be removed any more
 
 
 def sweep(
@@ -48,19 +49,25 @@ def sweep(
     before = store.now() - age
     uploads = store.abort_uploads(before)
     seen = batches = removed = 0
+    settled, undecided = after, False
     for batch, found in _batches(store, after):
         if keys.begun(batch) > before:
             break
         if seen >= objects:
-            return Swept(batches, removed, uploads, after)
+            return Swept(batches, removed, uploads, after, settled)
         seen += len(found)
         after = found[-1].key
-        if all(part.modified < before for part in found) and not _committed(store, batch, found):
-            store.delete([part.key for part in found])
-            reach("batch-swept")
-            batches += 1
-            removed += len(found)
-    return Swept(batches, removed, uploads, "")
+        if not _is_listed_as_committed(batch, found):
+            if any(part.modified >= before for part in found):
+                undecided = True
+            elif not _is_committed(store, batch):
+                store.delete([part.key for part in found])
+                reach("batch-swept")
+                batches += 1
+                removed += len(found)
+        if not undecided:
+            settled = after
+    return Swept(batches, removed, uploads, "", settled)
 
 
 def _batches(store: ObjectStore, after: str) -> Iterator[tuple[str, list[StoredObject]]]:
@@ -75,13 +82,15 @@ def _batches(store: ObjectStore, after: str) -> Iterator[tuple[str, list[StoredO
             yield batch, list(found)
 
 
-def _committed(store: ObjectStore, batch: str, found: list[StoredObject]) -> bool:
-    """Whether there is a commit object: asked for, since a listing may lag behind."""
+def _is_listed_as_committed(batch: str, found: list[StoredObject]) -> bool:
     commit = keys.commit(batch)
-    if any(member.key == commit for member in found):
-        return True
+    return any(member.key == commit for member in found)
+
+
+def _is_committed(store: ObjectStore, batch: str) -> bool:
+    """Whether there is a commit object: asked for, since a listing may lag behind."""
     try:
-        store.size(commit)
+        store.size(keys.commit(batch))
     except ObjectMissing:
         return False
     return True

@@ -77,11 +77,17 @@ def read_back() -> None:
 
 @app.task(name="sweep")
 def sweep() -> None:
-    """Remove what batches left behind that were never committed."""
-    after = ""
+    """Remove what batches left behind that were never committed, from the last sweep's end on."""
+    worker = current()
+    application, cursor = worker.application, worker.application.sweep_cursor
+    after = settled = cursor.read()
     while True:
-        swept = sweep_store(current().application.store, after)
+        worker.heartbeat.beat()
+        swept = sweep_store(application.store, after)
         log.info("store_swept", **swept._asdict())
+        if settled == after:
+            settled = swept.settled
+            cursor.write(settled)
         after = swept.after
-        if not after or current().application.shutdown.closing:
+        if not after or application.shutdown.closing:
             return

@@ -302,7 +302,7 @@ def test_a_sweep_removes_what_was_never_committed_and_nothing_else(store: Store)
     with store.create(keys.part(dead, 2)) as writer:
         writer.write(octets_of(2 * BLOCK))
         writer.write(octets_of(BLOCK))
-        assert sweep(store, age=timedelta(minutes=-10)) == (1, 1, 1, "")
+        assert sweep(store, age=timedelta(minutes=-10))[:4] == (1, 1, 1, "")
     assert listed(store, "mail/") == [
         keys.commit(committed),
         keys.part(committed, 1),
