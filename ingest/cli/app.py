@@ -26,6 +26,7 @@ from ingest.cli import (
     output,
     poll,
     quarantine,
+    reconcile,
 )
 from ingest.errors import IngestError
 
@@ -56,6 +57,7 @@ app.add_typer(brake.app, name="brake")
 app.add_typer(quarantine.app, name="quarantine")
 for command in (fleet.demo, fleet.up, fleet.worker, fleet.beat, poll.poll, doctor.doctor):
     app.command()(command)
+app.command()(reconcile.reconcile)
 app.command(hidden=True)(isolate.isolate)
 
 

@@ -18,7 +18,7 @@ from ingest.objects.log import StoreLog
 _HOUR = timedelta(hours=1)
 _LAST_HOUR = 23  # of a day
 _HOURLY = timedelta(hours=48)  # this far back the log is listed by the hour, beyond by the day
-_LATE = timedelta(hours=6)  # between the begin of a batch, which names its key, and its commit
+LATE = timedelta(hours=6)  # between the begin of a batch, which names its key, and its commit
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATAREF = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})/commit\.zip#(\d{1,6})/record\.json")
@@ -87,7 +87,7 @@ def find(store: ObjectStore, message: str, begin: datetime) -> Record:
 
 
 def _batches(store: ObjectStore, begin: datetime) -> Iterator[str]:
-    for prefix in _prefixes(store.now(), begin - _LATE):
+    for prefix in _prefixes(store.now(), begin - LATE):
         found = (keys.parse(stored.key) for stored in store.list(prefix))
         committed = [key.batch for key in found if key and key.name == "commit.zip"]
         yield from reversed(committed)

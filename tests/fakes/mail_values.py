@@ -30,6 +30,7 @@ def record(
     unique_id: str | None = "u1",
     batch: str = BATCH,
     retrieved_at: datetime | None = None,
+    index: int = 0,
 ) -> Record:
     sha256 = hashlib.sha256(octets.encode()).hexdigest()
     identity = record_id(mailbox_id, sha256)
@@ -39,7 +40,7 @@ def record(
         mailbox=mailbox_id,
         tenant="default",
         batch=batch,
-        index=0,
+        index=index,
         unique_id=unique_id,
         listed_octets=len(octets),
         octets=len(octets),
