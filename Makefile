@@ -30,6 +30,10 @@ lint: $(VENV)/dev.stamp ## Lint, types and layers alone
 	@$(BIN)/mypy --no-error-summary
 	@layers=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$layers"; exit 1; }
 
+.PHONY: simulate
+simulate: $(VENV)/dev.stamp ## Let everything fail, by seeds (SEEDS=n: how many; SEED=n: one, step by step)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Compare with fetchmail, getmail6, mpop and poplib (ROUNDS=1: quickly)
 	@tests/servers/system-packages

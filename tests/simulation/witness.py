@@ -1,0 +1,307 @@
+"""What must hold, told from what servers, store, Redis and sink did, never from our own state."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ingest.errors import StoreError
+from ingest.events.schema import CloudEvent
+from ingest.intake.policy import MOST_ATTEMPTS
+from ingest.intake.relay import OutboxEvent
+from ingest.model import Record
+from ingest.objects import keys
+from ingest.objects.commits import CommitReader, rebuild_message
+from tests.fakes.memory_store import MemoryStore
+from tests.simulation.mail import PRIVATE, Message
+from tests.simulation.pop3 import Server
+from tests.simulation.redis_client import Request
+from tests.simulation.redis_keys import Answer
+from tests.simulation.redis_server import RedisServer
+
+_KEEPING = {"never", "shadow"}
+_NOT_PARSED = "not-parsed"  # the defect
+_SCHEME = "memory:///"
+
+# Scripts that change something for the holder of a lease: mailbox and lease id come first.
+_LEASED = {"commit", "settle", "count_attempts", "take_back", "forget", "note_unlisted"}
+
+
+class Broken(BaseException):
+    """An invariant does not hold. No code of ours may catch this and go on."""
+
+    def __init__(self, invariant: str, how: str) -> None:
+        super().__init__(f"{invariant}: {how}")
+        self.invariant = invariant
+
+
+class Held(NamedTuple):
+    """Who has a mailbox, as the answers of Redis said."""
+
+    lease: str
+    until: float
+
+
+class StoreWitness:
+    """Sees every object that is written.
+
+    Args:
+        store: the objects, without steps and faults.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self._unread: list[str] = []  # commit objects
+        self._records: dict[tuple[str, str], list[Record]] = {}  # by mailbox and SHA-256
+        self._events: dict[str, dict[str, Record]] = {}  # by event id and JSON
+        self._sound: dict[str, tuple[str, ...]] = {}  # keys of the objects, by batch and index
+        self._references: dict[str, tuple[str, ...]] = {}  # keys, by the event's JSON
+
+    def placed(self, key: str, octets: bytes) -> None:
+        """An object is about to be written."""
+        before = self.store.objects.get(key)
+        if before is not None and before != octets and key.startswith(keys.MAIL):
+            raise Broken("3 stored octets", f"{key} is overwritten")
+        if key.endswith("/commit.zip") and before is None:
+            self._unread.append(key)
+
+    def records(self) -> list[Record]:
+        """Every record that was ever committed."""
+        for key in self._unread:
+            for record in CommitReader(self.store, key).records():
+                self._records.setdefault((record.mailbox, record.sha256), []).append(record)
+                for event in record.events:
+                    self._events.setdefault(event.id, {})[event.json] = record
+        self._unread.clear()
+        return [record for found in self._records.values() for record in found]
+
+    def records_of(self, mailbox: str, sha256: str) -> Sequence[Record]:
+        """Those of a message."""
+        self.records()
+        return self._records.get((mailbox, sha256), [])
+
+    def flaw(self, record: Record) -> str:
+        """Why the record does not give its octets back; empty: it does.
+
+        What once did so still does while its objects are there: none is ever overwritten.
+        """
+        name = f"{record.batch} {record.index}"
+        if name in self._sound and all(key in self.store.objects for key in self._sound[name]):
+            return ""
+        try:
+            octets = b"".join(rebuild_message(self.store, record))
+        except StoreError as error:
+            return str(error)
+        if hashlib.sha256(octets).hexdigest() != record.sha256:
+            return "other octets"
+        parts = [part.key for part in record.parts if part.key]
+        held = record.skeleton.key or keys.commit(record.batch)
+        self._sound[name] = (held, *parts)
+        return ""
+
+    def is_stored(self, mailbox: str, sha256: str) -> bool:
+        """Whether some record gives the message's octets back."""
+        return any(not self.flaw(one) for one in self.records_of(mailbox, sha256))
+
+    def events(self, event_id: str) -> Mapping[str, Record]:
+        """Records by the bytes of that event."""
+        self.records()
+        return self._events.get(event_id, {})
+
+    def dangling(self, event_json: str) -> str:
+        """What the event refers to in vain; empty: nothing."""
+        found = self._references.get(event_json)
+        if found is not None:
+            return ", ".join(key for key in found if key not in self.store.objects)
+        event = msgspec.json.decode(event_json, type=CloudEvent)
+        key, _, member = event.dataref.removeprefix(_SCHEME).partition("#")
+        try:
+            record = CommitReader(self.store, key).record(int(member.partition("/")[0]))
+        except StoreError as error:
+            return f"dataref: {error}"
+        if record.id != event.data.record:
+            return "dataref: another record"
+        parts = {part.uri.removeprefix(_SCHEME): part for part in event.data.parts if part.uri}
+        for part_key, part in parts.items():
+            stored = self.store.objects.get(part_key, b"")
+            if hashlib.sha256(stored).hexdigest() != part.sha256:
+                return f"part {part.path}"
+        self._references[event_json] = (key, *parts)
+        return ""
+
+    def orphans(self) -> list[str]:
+        """Objects of batches without a commit object, and unfinished uploads."""
+        parsed = {key: keys.parse(key) for key in self.store.objects}
+        batches = {key: found.batch for key, found in parsed.items() if found}
+        committed = {batch for key, batch in batches.items() if key.endswith("/commit.zip")}
+        return [key for key, batch in batches.items() if batch not in committed]
+
+
+class RedisWitness:
+    """Sees every request and its answer.
+
+    Args:
+        redis: the server.
+        servers: by mailbox.
+    """
+
+    def __init__(self, redis: RedisServer, servers: Mapping[str, Server]) -> None:
+        self._redis = redis
+        self._servers = servers
+        self.leases: dict[str, Held] = {}
+
+    def asked(self, request: Request, call: Callable[[], Answer]) -> Answer:
+        """Let Redis answer, and see that only who holds a mailbox changes anything."""
+        name, arguments = request.name, request.arguments
+        match name:
+            case "claim":
+                return self._claimed(call(), arguments[2], float(arguments[1]))
+            case "renew":
+                return self._renewed(call(), arguments[1:], float(arguments[0]))
+            case "release":
+                answer = self._checked(name, arguments[1], arguments[2], call)
+                if answer:
+                    self.leases.pop(arguments[1], None)
+                return answer
+            case _ if name in _LEASED and arguments[1]:
+                if name == "settle":
+                    self._settled(arguments[0], arguments[2:])
+                return self._checked(name, arguments[0], arguments[1], call)
+        return call()
+
+    def _claimed(self, answer: bytes | None, lease: str, seconds: float) -> Answer:
+        if answer is not None:
+            mailbox, now = answer.decode(), self._redis.clock()
+            held = self.leases.get(mailbox)
+            if held and held.until > now and held.lease != lease:
+                raise Broken("5 leases", f"{mailbox} was handed out while it was held")
+            self.leases[mailbox] = Held(lease, now + seconds)
+        return answer
+
+    def _renewed(self, answer: Sequence[int], leases: Sequence[str], seconds: float) -> Answer:
+        for mailbox, lease, kept in zip(leases[::2], leases[1::2], answer, strict=True):
+            if kept and not self._holds(mailbox, lease):
+                raise Broken("5 leases", f"a lost lease on {mailbox} was renewed")
+            if kept:
+                self.leases[mailbox] = Held(lease, self._redis.clock() + seconds)
+        return answer
+
+    def _checked(self, name: str, mailbox: str, lease: str, call: Callable[[], Answer]) -> Answer:
+        if self._holds(mailbox, lease):
+            return call()
+        before = self._redis.snapshot()
+        answer = call()
+        if pickle.loads(before) != (self._redis.values, self._redis.ends):  # noqa: S301 - our own
+            raise Broken("5 leases", f"{name} changed {mailbox} by a lease that was lost")
+        return answer
+
+    def _holds(self, mailbox: str, lease: str) -> bool:
+        held = self.leases.get(mailbox)
+        return held is not None and held.lease == lease
+
+    def _settled(self, mailbox: str, unique_ids: Sequence[bytes]) -> None:
+        for name in unique_ids:
+            if name.decode() not in self._servers[mailbox].journal.farewells:
+                raise Broken("11 settled", f"{mailbox}: before QUIT was answered +OK")
+
+
+class Witness:
+    """Sees everything that crosses a border."""
+
+    def __init__(self, store: MemoryStore, redis: RedisServer) -> None:
+        self.servers: dict[str, Server] = {}
+        self.store = StoreWitness(store)
+        self.redis = RedisWitness(redis, self.servers)
+        self.delivered: Counter[tuple[str, str]] = Counter()  # by mailbox and SHA-256
+        self.published: dict[str, set[str]] = {}  # event id to the bytes it was published with
+        self.poison: set[str] = set()  # SHA-256 of what the parser breaks or dies of
+        self.excuses = 0  # for attempts that nobody could take back
+        self.redis_lost_data = False
+
+    def delivered_to(self, mailbox: str, message: Message) -> None:
+        """A message comes into a maildrop."""
+        self.delivered[mailbox, message.sha256] += 1
+        if message.poison:
+            self.poison.add(message.sha256)
+
+    def deleted(self, mailbox: str, message: Message, *, asked: bool) -> None:
+        """A message is about to be marked, to leave its maildrop, or (not asked) to be hidden."""
+        if not self.store.is_stored(mailbox, message.sha256):
+            octets = len(message.octets)
+            raise Broken("1 nothing is lost", f"{octets} octets of {mailbox} are stored nowhere")
+        rule = self.servers[mailbox].rule
+        told = rule != "published" or self.is_published(mailbox, message.sha256)
+        if asked and (rule in _KEEPING or not told):
+            raise Broken("13 delete rule", f"a message of {mailbox} is deleted, though {rule}")
+
+    def arrived(self, event: OutboxEvent) -> None:
+        """The sink got an event."""
+        known = self.published.setdefault(event.id, set())
+        if event.json in known:
+            return
+        records = self.store.events(event.id)
+        if event.json not in records:
+            raise Broken("4 events", f"event {event.id} is not as a record has it")
+        if known and not (self.redis_lost_data and len(records) > 1):
+            raise Broken("4 events", f"event {event.id} was published with other bytes before")
+        known.add(event.json)
+        if missing := self.store.dangling(event.json):
+            raise Broken("6 references", f"event {event.id}: {missing}")
+
+    def broke(self, error: object) -> None:
+        """A session ended by what is no error of ours."""
+        raise Broken("14 no bugs", repr(error))
+
+    def logged(self, line: str) -> None:
+        """A log line was written."""
+        if PRIVATE in line:
+            raise Broken("9 logs", line[:2000])
+
+    # At the end
+
+    def is_published(self, mailbox: str, sha256: str) -> bool:
+        """Whether the message's event arrived."""
+        rehearsed = self.servers[mailbox].rule == "shadow"
+        return any(
+            event.id in self.published
+            for record in self.store.records_of(mailbox, sha256)
+            for event in record.events
+            if record.rehearsal == rehearsed
+        )
+
+    def check_messages(self) -> None:
+        """All that was delivered is ours and was told, or is where it was."""
+        for mailbox, sha256 in self.delivered:
+            held = {one.message.sha256 for one in self.servers[mailbox].messages}
+            stored = self.store.is_stored(mailbox, sha256) and self.is_published(mailbox, sha256)
+            if not stored and sha256 not in held:
+                raise Broken("2 every message", f"{sha256[:8]} of {mailbox} is nowhere")
+
+    def check_records(self) -> None:
+        """Records give back what servers served, and no healthy message was quarantined."""
+        for record in self.store.records():
+            if flaw := self.store.flaw(record):
+                raise Broken("3 stored octets", f"{record.id}: {flaw}")
+            if record.sha256 not in self.servers[record.mailbox].journal.served:
+                raise Broken("3 stored octets", f"{record.id}: nobody served these")
+            self._check_quarantine(record)
+
+    def _check_quarantine(self, record: Record) -> None:
+        """Only what the parser broke of, or what was tried too often for reasons nobody knows."""
+        journal = self.servers[record.mailbox].journal
+        unparsed = any(defect.name == _NOT_PARSED for defect in record.defects)
+        excuses = self.excuses + journal.shortened + journal.broken
+        if unparsed and record.sha256 not in self.poison and excuses < MOST_ATTEMPTS:
+            raise Broken("12 quarantine", f"{record.id} after {excuses} unexplained ends")
+
+    def check_references(self) -> None:
+        """Every published event resolves."""
+        for event_id, versions in self.published.items():
+            for version in versions:
+                if missing := self.store.dangling(version):
+                    raise Broken("6 references", f"event {event_id}: {missing}")
