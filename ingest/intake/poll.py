@@ -11,7 +11,14 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from ingest.errors import IngestError, MailboxPaused, RegistryError, SessionStopped, StateError
+from ingest.errors import (
+    IngestError,
+    LeaseLost,
+    MailboxPaused,
+    RegistryError,
+    SessionStopped,
+    StateError,
+)
 from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.ports import Mailboxes, Schedule, Stop
@@ -111,16 +118,16 @@ class Poller:
             structlog.contextvars.bound_contextvars(mailbox=lease.mailbox, lease=lease.id[:8]),
             self._hold(lease) as stop,
         ):
-            standing = policy.Standing()
+            standing, mailbox = policy.Standing(), None
             try:
                 standing = self._standing(lease.mailbox)
-                mailbox = self._active(lease.mailbox)
+                mailbox = self._active(lease)
                 if standing.suspects:
                     report = self._run_isolated(mailbox, lease, stop)
                 else:
                     report = self._run_session(mailbox, lease, stop, watch)
             except Exception as error:
-                self._note_failure(lease, standing, error)
+                self._note_failure(lease, standing, error, mailbox)
                 raise
             try:
                 self._note_success(lease, standing, report)
@@ -128,8 +135,14 @@ class Poller:
                 log.warning("lease_not_released", code=error.code, reason=str(error))
             return report
 
-    def _active(self, mailbox_id: str) -> Mailbox:
-        mailbox = self._mailboxes.get(mailbox_id)
+    def _active(self, lease: Lease) -> Mailbox:
+        mailbox = self._mailboxes.get(lease.mailbox)
+        if mailbox.group != lease.group:  # who changed it died, or somebody claimed it meanwhile
+            self._schedule.unschedule(mailbox.id, lease.group)
+            raise LeaseLost(
+                f"mailbox {mailbox.id} has another host or tenant now, and is due there",
+                remedy="nothing to do: its next session is held there",
+            )
         if mailbox.paused:
             raise MailboxPaused(
                 f"mailbox {mailbox.name!r} is paused: {mailbox.paused}",
@@ -162,7 +175,13 @@ class Poller:
         reach("released")
         log.info("session_completed", **msgspec.structs.asdict(report))
 
-    def _note_failure(self, lease: Lease, standing: policy.Standing, error: Exception) -> None:
+    def _note_failure(
+        self,
+        lease: Lease,
+        standing: policy.Standing,
+        error: Exception,
+        mailbox: Mailbox | None,
+    ) -> None:
         known = error if isinstance(error, IngestError) else IngestError("a bug of mail-ingest")
         metrics.sessions.labels("stopped" if isinstance(error, SessionStopped) else "failed").inc()
         metrics.count_error(error)
@@ -179,16 +198,14 @@ class Poller:
                 now=self._schedule.now(),
                 jitter=random.random(),  # noqa: S311 - spreads load, hides nothing
             )
-            if after.pause:
-                self._pause(lease.mailbox, after.pause)
+            if after.pause and mailbox:
+                self._pause(mailbox, after.pause)
             due_in = None if after.pause else after.due_in
             self._schedule.release(lease, due_in, _encoder.encode(after.standing))
 
-    def _pause(self, mailbox_id: str, reason: str) -> None:
+    def _pause(self, mailbox: Mailbox, reason: str) -> None:
         """Stop polling a mailbox until a person acts; not one that has changed since."""
         with suppress(RegistryError):
-            mailbox = self._mailboxes.get(mailbox_id)
-            if not mailbox.paused:
-                paused = msgspec.structs.replace(mailbox, paused=reason)
-                self._mailboxes.update(paused, seen=mailbox)
-                log.error("mailbox_paused", reason=reason)
+            paused = msgspec.structs.replace(mailbox, paused=reason)
+            self._mailboxes.update(paused, seen=mailbox)
+            log.error("mailbox_paused", reason=reason)

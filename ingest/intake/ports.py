@@ -267,6 +267,9 @@ class Schedule(Protocol):
         was lost.
         """
 
+    def unschedule(self, mailbox: str, group: str) -> None:
+        """Take the mailbox out of the group. A session it has there loses its lease."""
+
     def now(self) -> float:
         """Redis's clock: seconds since the epoch."""
 

@@ -239,3 +239,35 @@ def test_a_suspect_that_kills_its_process_lets_the_others_have_their_session_nex
     fleet.state.clock += 3600
     fleet.poll()
     assert fleet.polled == ["mb-a", "mb-a"]
+
+
+def test_a_mailbox_that_has_another_limit_group_is_no_longer_polled_in_the_old_one() -> None:
+    fleet = Fleet("a")
+    moved = msgspec.structs.replace(mailbox("a"), host="elsewhere.example")
+    fleet.mailboxes.update(moved, seen=mailbox("a"))
+    assert fleet.poll() == 1
+    assert not fleet.polled
+    assert fleet.schedule.depth().scheduled == fleet.schedule.depth().leased == 0
+    fleet.schedule.schedule(moved, 0)
+    assert fleet.poller.poll_group(moved.group) == 1
+    assert fleet.polled == ["mb-a"]
+
+
+def test_a_mailbox_whose_password_was_changed_meanwhile_is_not_paused_for_the_old_one() -> None:
+    fleet = Fleet("a")
+    fleet.errors["mb-a"] = SignInRefused("no")
+    for _ in range(3):
+        fleet.poll()
+        fleet.state.clock += 10_000
+    changed = msgspec.structs.replace(mailbox("a"), password="env:NEW")
+    reached = fleet.run_session
+
+    def change_meanwhile(
+        mailbox: Mailbox, lease: Lease, stop: Stop, watch: Watch | None
+    ) -> SessionReport:
+        fleet.mailboxes.update(changed, seen=mailbox)
+        return reached(mailbox, lease, stop, watch)
+
+    fleet.poller._run_session = change_meanwhile
+    assert fleet.poll() == 1
+    assert fleet.mailboxes.known["mb-a"] == changed
