@@ -95,13 +95,15 @@ def _read_back(application: Application, begin: datetime | None) -> Reconciled:
         for batch, records in _batches(application, StoreLog(counted), done):
             done.batches += 1
             done.records += len(records)
-            wanted = records
-            if accepted and begun(batch) < accepted:  # then nobody lacks its events
+            if accepted and begun(batch) < accepted:  # then no sink lacks its events
                 wanted = [
                     msgspec.structs.replace(record, events=())
                     for record in records
                     if record.mailbox in polled
                 ]
+            else:
+                wanted = records
+                application.checkpoints.hold()
             done.events += application.ledger.restore(batch, wanted)
             show(fraction(batch), f"{done.records:,} records")
     done.seconds = round(time.monotonic() - started, 3)

@@ -87,6 +87,19 @@ def test_events_that_every_sink_has_are_not_put_again(
     assert not application.redis.exists("mail-ingest:entries:mb-c")
 
 
+def test_a_checkpoint_claims_nothing_of_an_old_batch_before_the_sink_has_its_events(
+    application: Application, ingest: Ingest
+) -> None:
+    application.redis.delete("mail-ingest:held")
+    commit(application, 48 * HOUR, "old")
+    ingest("reconcile")
+    assert (early := application.checkpoints.write(NOW))
+    assert early.before is None
+    events(application)
+    assert (late := application.checkpoints.write(NOW))
+    assert late.before == NOW - MARGIN
+
+
 def test_what_redis_knows_better_stays(application: Application, ingest: Ingest) -> None:
     application.registry.add(mailbox())
     commit(application, HOUR, "one")
