@@ -25,6 +25,7 @@ from ingest.objects.options import S3Options
 from ingest.objects.probe import Store
 from ingest.settings import Settings, from_environment
 from ingest.state.connect import connect
+from ingest.state.registry import Registry
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.seaweedfs import SeaweedFs
 
@@ -107,7 +108,8 @@ class Fleet:
             "--yes",
             *options,
         )
-        return msgspec.json.decode(self.run("mailbox", "show", user, "--json"), type=Mailbox)
+        with self.store() as store, contextlib.closing(connect(self.settings.redis_url)) as client:
+            return Registry(client, store).get(user)
 
     def start(self, role: str) -> Running:
         """Start `ingest worker` or `ingest beat`."""

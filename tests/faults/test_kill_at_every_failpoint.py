@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,19 +39,25 @@ AFTERMATH = {"batch-read-back", "batch-swept"}
 def ours(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Fleet]:
     settings = {
         **s3_settings(seaweedfs, tmp_path.name),
-        "INGEST_LEASE_SECONDS": "2",
+        "INGEST_LEASE_SECONDS": "1",
         "INGEST_BATCH_MESSAGES": "10",
     }
     with fleet(tmp_path, valkey.url, settings) as made:
         yield made
 
 
+@cache
+def everything() -> list[bytes]:
+    """Small messages, and a large one in the middle."""
+    made = [messages.small(seed).octets for seed in range(SMALL)]
+    made.insert(SMALL // 2, messages.with_attachment(1, LARGE_OCTETS).octets)
+    return made
+
+
 def delivered(maildrop: Maildrop) -> set[str]:
-    """Fill the maildrop, a large message in the middle; the hashes of what is in it."""
-    everything = [messages.small(seed).octets for seed in range(SMALL)]
-    everything.insert(SMALL // 2, messages.with_attachment(1, LARGE_OCTETS).octets)
-    maildrop.deliver_many(everything)
-    return {sha256(octets) for octets in everything}
+    """Fill the maildrop; the hashes of what is in it."""
+    maildrop.deliver_many(everything())
+    return {sha256(octets) for octets in everything()}
 
 
 def sha256(octets: bytes) -> str:
@@ -124,7 +131,10 @@ def test_a_worker_killed_while_it_sweeps_leaves_the_rest_to_the_next(
 ) -> None:
     expected = delivered(maildrop)
     mailbox = ours.add(dovecot, maildrop.name)
-    for _ in range(2):  # each leaves the parts of a batch that is never committed
+    for seed in (2, 3):  # each leaves the parts of a batch that is never committed
+        octets = messages.with_attachment(seed, LARGE_OCTETS).octets
+        maildrop.deliver(octets)  # one that no process has died of, so that it is tried here
+        expected.add(sha256(octets))
         dying = work(ours, mailbox, "part-completed")
         assert dying.process.wait(60) == -signal.SIGKILL
     sweeping = work(ours, mailbox, "batch-swept")
