@@ -34,6 +34,10 @@ lint: $(VENV)/dev.stamp ## Lint, types and layers alone
 simulate: $(VENV)/dev.stamp ## Let everything fail, by seeds (SEEDS=n: how many; SEED=n: one, step by step)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
 
+.PHONY: mutants
+mutants: $(VENV)/dev.stamp ## Put deliberate faults into copies of the code: does the exam see each?
+	@$(BIN)/python -m tests.mutants
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Compare with fetchmail, getmail6, mpop and poplib (ROUNDS=1: quickly)
 	@tests/servers/system-packages

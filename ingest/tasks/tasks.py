@@ -10,7 +10,7 @@ from ingest.errors import StoreChanged
 from ingest.objects.keys import begun
 from ingest.objects.sweep import sweep as sweep_store
 from ingest.state.readback import Commit
-from ingest.tasks.app import HINT_SECONDS, app
+from ingest.tasks.app import HINT_SECONDS, POLL, app
 from ingest.tasks.worker import current
 
 log = structlog.get_logger()
@@ -21,6 +21,9 @@ _COMPARED = timedelta(hours=7)
 _YOUNG = timedelta(minutes=10)
 
 
+_MOST_HINTS = 1000
+
+
 @app.task(name="tick")
 def tick() -> None:
     """Hint at each group that has mailboxes due, as often as it has slots."""
@@ -29,9 +32,11 @@ def tick() -> None:
     settings = worker.application.settings
     if worker.application.checkpoints.epoch() is None:
         read_back.apply_async(expires=HINT_SECONDS)
-    for group, due in worker.application.schedule.groups_due().items():
-        for _ in range(min(due, settings.group_slots)):
-            poll.apply_async((group,), expires=HINT_SECONDS)
+    # A hint that nobody has time for expires only when it is taken: more of them help nobody.
+    if worker.application.redis.llen(POLL) < _MOST_HINTS:
+        for group, due in worker.application.schedule.groups_due().items():
+            for _ in range(min(due, settings.group_slots)):
+                poll.apply_async((group,), expires=HINT_SECONDS)
     worker.observe()
 
 

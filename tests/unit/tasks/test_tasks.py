@@ -14,7 +14,7 @@ from ingest.errors import StoreChanged
 from ingest.settings import Settings
 from ingest.tasks import tasks
 from ingest.tasks import worker as worker_module
-from ingest.tasks.app import HINT_SECONDS
+from ingest.tasks.app import HINT_SECONDS, POLL
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import mailbox
 
@@ -59,6 +59,16 @@ def test_a_tick_hints_at_each_group_as_often_as_it_has_mailboxes_due(
     group = mailbox().group
     assert [hint[:2] for hint in sent.hints] == [("poll", (group,)), ("poll", (group,))]
     assert all(options["expires"] >= HINT_SECONDS for *_, options in sent.hints)
+
+
+def test_hints_do_not_pile_up_while_every_worker_is_busy(worker: Worker, sent: Sent) -> None:
+    worker.application.schedule.schedule(mailbox("a"), -1)
+    worker.application.redis.rpush(POLL, *(["hint"] * 1000))
+    tasks.tick()
+    assert not sent.hints
+    worker.application.redis.lpop(POLL)
+    tasks.tick()
+    assert len(sent.hints) == 1
 
 
 def test_a_session_shows_that_the_worker_is_alive_though_no_task_begins(worker: Worker) -> None:
