@@ -58,6 +58,10 @@ class RedisClient:
     def close(self) -> None:
         """Nothing to close."""
 
+    def llen(self, _: str) -> int:
+        """Of a queue of hints: those are not here, but where the seed loses and doubles them."""
+        return 0
+
     def flushall(self) -> None:
         self.execute_command("FLUSHALL")
 
