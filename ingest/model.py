@@ -93,6 +93,11 @@ class Lease(NamedTuple):
     group: str
     id: str  # random, compared for equality at every write
 
+    @property
+    def host(self) -> str:
+        """The provider's host: see `Mailbox.group`."""
+        return self.group.partition("|")[0]
+
 
 class Listed(NamedTuple):
     """One message as STAT, LIST and UIDL announce it."""

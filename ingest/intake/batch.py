@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ingest.errors import StoreUnavailable
 from ingest.intake.ports import Commitment, Log, PartWriter
 from ingest.model import Listed, Record
+from ingest.observability import metrics
 
 # A message of so many octets is a batch of its own, so that no other waits for it.
 LARGE_OCTETS = 16 * 1024 * 1024
@@ -92,6 +93,10 @@ class Batch:
         Raises:
             StoreError: a part or the commit object could not be written.
         """
+        with metrics.batch_write_seconds.time():
+            self._write()
+
+    def _write(self) -> None:
         for writing in self._writing:
             writing.result()
         if self._discarded:

@@ -15,9 +15,13 @@ from ingest.errors import (
     IngestError,
     LeaseLost,
     MailboxPaused,
+    MaildropBusy,
     RegistryError,
+    SessionError,
     SessionStopped,
+    SignInRefused,
     StateError,
+    SuspectFatal,
 )
 from ingest.failpoints import reach
 from ingest.intake import policy
@@ -160,6 +164,7 @@ class Poller:
 
     def _note_success(self, lease: Lease, standing: policy.Standing, report: SessionReport) -> None:
         metrics.sessions.labels("completed").inc()
+        metrics.count_provider(lease.host, "completed")
         metrics.session_seconds.observe(report.seconds)
         after = policy.after_success(
             standing,
@@ -185,6 +190,8 @@ class Poller:
         known = error if isinstance(error, IngestError) else IngestError("a bug of mail-ingest")
         metrics.sessions.labels("stopped" if isinstance(error, SessionStopped) else "failed").inc()
         metrics.count_error(error)
+        if outcome := _by_server(known):
+            metrics.count_provider(lease.host, outcome)
         self._pressure.note(error)
         if known is error:
             log.warning("session_failed", code=known.code, reason=str(error), remedy=known.remedy)
@@ -208,4 +215,19 @@ class Poller:
         with suppress(RegistryError):
             paused = msgspec.structs.replace(mailbox, paused=reason)
             self._mailboxes.update(paused, seen=mailbox)
+            metrics.mailboxes_paused.inc()
             log.error("mailbox_paused", reason=reason)
+
+
+def _by_server(error: IngestError) -> str:
+    """What `metrics.provider_sessions` calls it; empty: not the server's doing."""
+    match error:
+        case SessionStopped() | SuspectFatal():
+            return ""
+        case SignInRefused():
+            return "refused"
+        case MaildropBusy():
+            return "busy"
+        case SessionError():
+            return "failed"
+    return ""

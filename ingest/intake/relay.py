@@ -28,11 +28,16 @@ class OutboxEvent(NamedTuple):
 class Outbox(Protocol):
     """Events that wait for one sink. Every method raises StateError where Redis fails."""
 
+    sink: str  # its name
+
     def read(self, count: int, block_ms: int | None = None) -> Sequence[OutboxEvent]:
         """The next events; first those that were read before and never acknowledged."""
 
     def acknowledge(self, entries: Sequence[str]) -> None:
         """The sink has these for certain."""
+
+    def ages(self, entries: Sequence[str]) -> Sequence[float]:
+        """How long ago each was put, in seconds."""
 
     def trim(self) -> int:
         """Drop what every sink has; how many."""
@@ -71,6 +76,8 @@ class Relay:
         self._closing = closing
         self._beat = beat
         self._working = threading.Lock()
+        self._published = metrics.published.labels(outbox.sink)
+        self._delay = metrics.publish_delay.labels(outbox.sink)
 
     def drain(self) -> int:
         """Publish until nothing waits; how many events.
@@ -92,11 +99,14 @@ class Relay:
             reach("publishing")
             self._sink.publish(events)
             reach("published")
-            self._outbox.acknowledge([event.entry for event in events])
+            entries = [event.entry for event in events]
+            self._outbox.acknowledge(entries)
             reach("acknowledged")
             published += len(events)
+            self._published.inc(len(events))
+            for age in self._outbox.ages(entries):
+                self._delay.observe(age)
         if published:
             self._outbox.trim()
-            metrics.published.inc(published)
             log.info("events_published", events=published)
         return published

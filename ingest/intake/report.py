@@ -37,6 +37,7 @@ class SessionReport(msgspec.Struct, kw_only=True):
     skipped: int = 0  # not retrieved: it broke sessions or workers too often; stays on the server
     ignored_deletes: int = 0  # deleted before by +OK, and still there
     withheld: int = 0  # stored with fewer octets than announced, not deleted
+    unproven: int = 0  # deletes that were not sent for want of evidence: a bug
     braked: str = ""  # why nothing was deleted, whatever the delete rule says
     left: int = 0  # not started for the session's limits: poll again soon
     login_delay: int = 0  # seconds that the server wants between two sessions
@@ -56,8 +57,8 @@ class Watch(Protocol):
         """These are durable."""
 
 
-def note_committed(report: SessionReport, batch: Batch, events: int) -> None:
-    """Count a batch that became ours, and how many new events it has."""
+def note_committed(report: SessionReport, batch: Batch, events: int, seconds: float) -> None:
+    """Count a batch that became ours so long after LIST, and how many new events it has."""
     records = [member.record for member in batch.members]
     parts = sum(bool(part.key) for record in records for part in record.parts)
     report.committed += len(records)
@@ -75,6 +76,7 @@ def note_committed(report: SessionReport, batch: Batch, events: int) -> None:
     for outcome, count in outcomes.items():
         metrics.messages.labels(outcome).inc(count)
     for record in records:
+        metrics.commit_delay.observe(seconds)
         _note_message(record)
 
 
@@ -88,6 +90,7 @@ def note_isolated(report: SessionReport) -> None:
     stored = report.committed - report.quarantined - report.withheld
     metrics.messages.labels("stored").inc(max(0, stored))
     metrics.deletes.labels("confirmed").inc(report.deleted)
+    metrics.deletes_without_evidence.inc(report.unproven)
 
 
 def note_deleted(report: SessionReport, farewell: Farewell) -> None:

@@ -112,7 +112,7 @@ class Session:
         self._settings = settings
         self._stop = stop
         self._watch = watch
-        self._started = time.monotonic()
+        self._started = self._listed_at = time.monotonic()
         self._listed: list[str] = []  # all unique-ids of the maildrop
         self._attempts = Attempts(ledger, lease)
         self._deletes: dict[int, str | None] = {}  # message-number to unique-id
@@ -186,6 +186,7 @@ class Session:
             self.report.braked = reason
             self._rule = _KEEP
         listing = self._maildrop.listing()
+        self._listed_at = time.monotonic()
         self._listed = [listed.unique_id for listed in listing if listed.unique_id]
         known = self._ledger.known(self._mailbox.id, self._listed) if self._listed else {}
         plan = policy.plan(
@@ -346,6 +347,7 @@ class Session:
     def _delete(self, listed: Listed) -> None:
         """DELE, if this session has seen that the message is stored."""
         if listed.number not in self._evidence:
+            self.report.unproven += 1
             metrics.deletes_without_evidence.inc()
             log.critical("delete_without_evidence", number=listed.number)
             return
@@ -357,7 +359,7 @@ class Session:
         for member in batch.members:
             self._evidence.add(member.listed.number)
             self._attempts.committed(member.listed)
-        note_committed(self.report, batch, events)
+        note_committed(self.report, batch, events, time.monotonic() - self._listed_at)
         if self._watch:
             self._watch.committed([member.record for member in batch.members])
 

@@ -49,9 +49,13 @@ class Heartbeat:
         """A task begins, or goes on."""
         self._last = self._clock()
 
+    def age_seconds(self) -> float:
+        """How old the last beat is."""
+        return self._clock() - self._last
+
     def complaint(self) -> str:
         """One line when the last beat is older than the limit; empty while all is well."""
-        silent = self._clock() - self._last
+        silent = self.age_seconds()
         if silent <= self._limit:
             return ""
         return f"no task has been at work for {silent:.0f} s (limit {self._limit:.0f} s)"
@@ -72,6 +76,8 @@ class HealthServer:
         self._heartbeat = heartbeat
         self._checks = dict(checks)
         self._checking = threading.Lock()
+        for name in checks:
+            metrics.readiness_failures.labels(name)
         try:
             self._server = _BoundedServer((host, port), self._answer)
         except OSError as error:
@@ -129,6 +135,7 @@ def _try(name: str, check: Check) -> str:
     try:
         check()
     except Exception as error:  # noqa: BLE001 - whatever a check raises means: not ready
+        metrics.readiness_failures.labels(name).inc()
         # Only our own messages are known to be one line without secrets.
         reason = str(error) if isinstance(error, IngestError) else type(error).__name__
         return f"{name}: {reason}"

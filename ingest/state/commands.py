@@ -10,6 +10,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.commands.core import Script
 
+from ingest.observability import metrics
 from ingest.state.connect import translated
 
 PREFIX: Final = "mail-ingest:"
@@ -35,7 +36,7 @@ class Commands:
 
     def run(self, *command: Argument) -> Any:  # noqa: ANN401 - each command has its own reply
         """Run one command."""
-        with translated():
+        with metrics.redis_call_seconds.time(), translated():
             return self.client.execute_command(*command)  # type: ignore[no-untyped-call]  # theirs
 
     def call(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:  # noqa: ANN401 - each script has its own reply
@@ -43,7 +44,7 @@ class Commands:
         known = self._scripts.get(script)
         if known is None:
             known = self._scripts[script] = self.client.register_script(_source(script))
-        with translated():
+        with metrics.redis_call_seconds.time(), translated():
             return known(keys, arguments)
 
     def now(self) -> float:

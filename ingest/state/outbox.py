@@ -36,8 +36,8 @@ class Outbox:
 
     def __init__(self, client: Redis, sink: str, consumer: str = "", prefix: str = PREFIX) -> None:
         self._redis = Commands(client, prefix)
+        self.sink = sink
         self._key = self._redis.key("outbox")
-        self._sink = sink
         self._consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
         self._registered = False
         self._adopted_at = float("-inf")
@@ -58,7 +58,7 @@ class Outbox:
     def acknowledge(self, entries: Sequence[str]) -> None:
         """The sink has these for certain."""
         for start in range(0, len(entries), CHUNK):
-            self._redis.run("XACK", self._key, self._sink, *entries[start : start + CHUNK])
+            self._redis.run("XACK", self._key, self.sink, *entries[start : start + CHUNK])
 
     def trim(self) -> int:
         """Drop what every sink has; how many."""
@@ -79,6 +79,11 @@ class Outbox:
         oldest = self._oldest()
         return max(0.0, self._redis.now() - oldest / 1000) if oldest else 0.0
 
+    def ages(self, entries: Sequence[str]) -> list[float]:
+        """How long ago each was put, in seconds by Redis's clock."""
+        now = self._redis.now()
+        return [max(0.0, now - _milliseconds(entry.encode()) / 1000) for entry in entries]
+
     def _read(self, count: int, block_ms: int | None) -> list[OutboxEvent]:
         self._register()
         self._adopt(count)
@@ -88,7 +93,7 @@ class Outbox:
     def _fetch(self, start: str, count: int, block_ms: int | None) -> list[OutboxEvent]:
         wait = () if not block_ms else ("BLOCK", min(block_ms, BLOCK_MS_MAX))
         answer = self._redis.run(
-            *("XREADGROUP", "GROUP", self._sink, self._consumer, "COUNT", count),
+            *("XREADGROUP", "GROUP", self.sink, self._consumer, "COUNT", count),
             *(*wait, "STREAMS", self._key, start),
         )
         entries = answer[0][1] if answer else []
@@ -100,7 +105,7 @@ class Outbox:
         if self._registered:
             return
         try:
-            self._redis.run("XGROUP CREATE", self._key, self._sink, "0", "MKSTREAM")
+            self._redis.run("XGROUP CREATE", self._key, self.sink, "0", "MKSTREAM")
         except StateRefused as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -111,11 +116,11 @@ class Outbox:
         if time.monotonic() < self._adopted_at + ADOPT_EVERY:
             return
         self._redis.run(
-            *("XAUTOCLAIM", self._key, self._sink, self._consumer),
+            *("XAUTOCLAIM", self._key, self.sink, self._consumer),
             *(ABANDONED_MS, "0", "COUNT", count),
         )
         self._redis.call(
-            "drop_consumers", [self._key], [self._sink, CONSUMER_KEPT_MS, self._consumer]
+            "drop_consumers", [self._key], [self.sink, CONSUMER_KEPT_MS, self._consumer]
         )
         self._adopted_at = time.monotonic()
 
@@ -123,14 +128,14 @@ class Outbox:
         if not self._redis.run("EXISTS", self._key):
             return None
         groups = self._redis.run("XINFO GROUPS", self._key)
-        return next((group for group in groups if group["name"] == self._sink.encode()), None)
+        return next((group for group in groups if group["name"] == self.sink.encode()), None)
 
     def _oldest(self) -> int:
         """Milliseconds since the epoch of the oldest event that waits; 0: none does."""
         group, after = self._group(), b"-"
         if group is not None:
             if group["pending"]:
-                return _milliseconds(self._redis.run("XPENDING", self._key, self._sink)["min"])
+                return _milliseconds(self._redis.run("XPENDING", self._key, self.sink)["min"])
             after = b"(" + group["last-delivered-id"]
         first = self._redis.run("XRANGE", self._key, after, "+", "COUNT", 1)
         return _milliseconds(first[0][0]) if first else 0

@@ -16,6 +16,7 @@ from ingest.errors import ObjectMissing, ProofFailed, StateUnavailable
 from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
+from ingest.observability import metrics
 from ingest.state.checkpoint import Checkpoint, Checkpoints
 from ingest.state.commands import PREFIX, chunks
 from ingest.state.ledger import RedisLedger
@@ -50,6 +51,7 @@ def skipping_damage(batch: str) -> Iterator[None]:
     try:
         yield
     except (ProofFailed, ObjectMissing) as error:
+        metrics.count_error(error)
         remedy = "restore it from a backup, then: ingest reconcile"
         log.error("batch_not_read_back", batch=batch, reason=str(error), remedy=remedy)  # noqa: TRY400 - no bug of ours
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import structlog
-from celery import signals
+from celery import Task, signals
 
 from ingest.bootstrap import Application, open_application
 from ingest.errors import IngestError
@@ -31,6 +31,8 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._stack = ExitStack()
         self.heartbeat = Heartbeat(_HEARTBEAT_SECONDS)
+        metrics.heartbeat_age.set_function(self.heartbeat.age_seconds)
+        metrics.poll_interval.set(settings.poll_seconds)
         self.application: Application = self._stack.enter_context(
             open_application(settings, beat=self.heartbeat.beat)
         )
@@ -54,10 +56,14 @@ class Worker:
         """Set the gauges that are the same for the whole fleet."""
         depth = self.application.schedule.depth()
         metrics.due_lag.set(depth.lag_seconds)
+        metrics.mailboxes_scheduled.set(depth.scheduled)
         metrics.mailboxes_due.set(depth.due)
-        metrics.outbox_depth.set(self.application.outbox.depth())
-        metrics.outbox_age.set(self.application.outbox.age_seconds())
+        metrics.mailboxes_leased.set(depth.leased)
+        outbox = self.application.outbox
+        metrics.outbox_depth.labels(outbox.sink).set(outbox.depth())
+        metrics.outbox_age.labels(outbox.sink).set(outbox.age_seconds())
         metrics.deletes_braked.set(bool(self.application.brake.reason()))
+        metrics.fleet.observed()
 
     def _check_store(self) -> None:
         next(self.application.store.list("mailboxes/"), None)
@@ -106,6 +112,12 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     for warning in found.warnings:
         log.warning("redis_may_forget", reason=warning)
     log.info("worker_started")
+
+
+@signals.task_failure.connect
+def _count_failure(sender: Task[..., Any], exception: Exception, **_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    metrics.task_failures.labels(sender.name).inc()
+    metrics.count_error(exception)
 
 
 @signals.worker_shutting_down.connect

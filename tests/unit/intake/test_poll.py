@@ -12,7 +12,9 @@ import structlog
 from ingest.errors import (
     BuffersTaken,
     ConnectionFailed,
+    LeaseLost,
     MailboxPaused,
+    MaildropBusy,
     RegistryError,
     SignInRefused,
     StateUnavailable,
@@ -25,6 +27,7 @@ from ingest.intake.ports import Stop
 from ingest.intake.pressure import BackPressure
 from ingest.intake.report import SessionReport, Watch
 from ingest.model import Lease, Mailbox
+from ingest.observability import metrics
 from tests.fakes.mail_values import mailbox
 from tests.fakes.memory_state import MemorySchedule, MemoryState
 from tests.fakes.world import Go
@@ -151,6 +154,52 @@ def test_a_sign_in_refused_again_and_again_pauses_the_mailbox() -> None:
     assert "refused" in fleet.mailboxes.known["mb-a"].paused
     assert fleet.due_in("mb-a") is None
     assert fleet.poll() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ConnectionFailed("cut"), "failed"),
+        (SignInRefused("no"), "refused"),
+        (MaildropBusy("in use"), "busy"),
+        (StoreUnavailable("down"), ""),
+        (LeaseLost("expired"), ""),
+        (SuspectFatal("it died"), ""),
+        (ZeroDivisionError("a bug"), ""),
+    ],
+)
+def test_a_session_counts_for_its_provider_only_by_what_the_server_did(
+    error: Exception, outcome: str
+) -> None:
+    def counted() -> dict[str, float]:
+        name, host = "mail_ingest_provider_sessions_total", mailbox("a").host
+        outcomes = ("completed", "refused", "busy", "failed")
+        found = {
+            each: metrics.registry.get_sample_value(name, {"provider": host, "outcome": each})
+            for each in outcomes
+        }
+        return {each: value or 0 for each, value in found.items()}
+
+    fleet = Fleet("a")
+    fleet.poll()
+    before = counted()
+    fleet.errors["mb-a"] = error
+    fleet.state.clock += 1000
+    fleet.poll()
+    after = counted()
+    assert {each for each in after if after[each] != before[each]} == {outcome} - {""}
+
+
+def test_mailboxes_that_are_paused_are_counted() -> None:
+    def counted() -> float:
+        return metrics.registry.get_sample_value("mail_ingest_mailboxes_paused_total") or 0
+
+    fleet = Fleet("a")
+    fleet.errors["mb-a"] = SignInRefused("no")
+    before = counted()
+    while fleet.poll():
+        fleet.state.clock += 5000
+    assert counted() == before + 1
 
 
 def test_a_paused_mailbox_is_not_signed_in_to() -> None:

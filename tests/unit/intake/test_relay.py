@@ -8,10 +8,13 @@ import pytest
 
 from ingest.errors import StateUnavailable
 from ingest.intake.relay import OutboxEvent, Relay
+from ingest.observability import metrics
 
 
 class Waiting:
     """An outbox in a list."""
+
+    sink = "list"
 
     def __init__(self, count: int) -> None:
         self.waiting = [OutboxEvent(str(n), f"id-{n}", "t", "{}") for n in range(count)]
@@ -22,6 +25,9 @@ class Waiting:
 
     def acknowledge(self, entries: Sequence[str]) -> None:
         self.waiting = [event for event in self.waiting if event.entry not in entries]
+
+    def ages(self, entries: Sequence[str]) -> Sequence[float]:
+        return [7.0 for _ in entries]
 
     def trim(self) -> int:
         self.trimmed += 1
@@ -59,6 +65,24 @@ def test_what_the_sink_did_not_confirm_stays_and_is_sent_again() -> None:
     assert len(outbox.waiting) == 3
     sink.refusing = False
     assert relay.drain() == 3
+
+
+def test_what_was_published_is_counted_though_the_sink_fails_later() -> None:
+    def counted(name: str) -> float:
+        return metrics.registry.get_sample_value(name, {"sink": "list"}) or 0
+
+    class Short(Collecting):
+        def publish(self, events: Sequence[OutboxEvent]) -> None:
+            self.refusing = bool(self.events)
+            super().publish(events)
+
+    relay = Relay(Waiting(700), Short(), lambda: False)
+    before = counted("mail_ingest_events_published_total")
+    slow = counted("mail_ingest_publish_delay_seconds_sum")
+    with pytest.raises(StateUnavailable):
+        relay.drain()
+    assert counted("mail_ingest_events_published_total") == before + 500
+    assert counted("mail_ingest_publish_delay_seconds_sum") == slow + 500 * 7.0
 
 
 def test_a_closing_process_publishes_no_more() -> None:

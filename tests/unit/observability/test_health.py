@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from ingest.errors import SettingsError, StateUnavailable
+from ingest.observability import metrics
 from ingest.observability.health import HealthServer, Heartbeat
 
 
@@ -57,6 +58,18 @@ def test_a_heart_that_beats_is_healthy_and_one_that_stopped_is_not() -> None:
         assert get(server, "/healthz") == (503, "no task has been at work for 100 s (limit 60 s)\n")
         heartbeat.beat()
         assert get(server, "/healthz") == (200, "ok\n")
+
+
+def test_a_failed_readiness_check_is_counted_by_its_name() -> None:
+    def counted(check: str) -> float | None:
+        name = "mail_ingest_readiness_failures_total"
+        return metrics.registry.get_sample_value(name, {"check": check})
+
+    with serving(shelf=lambda: True, cellar=fail(OSError("gone"))) as server:
+        get(server, "/readyz")
+        get(server, "/readyz")
+
+    assert (counted("shelf"), counted("cellar")) == (0, 2)
 
 
 def test_metrics_are_served_as_prometheus_reads_them() -> None:

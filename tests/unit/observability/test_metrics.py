@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest import errors
@@ -53,4 +54,36 @@ def test_no_metric_is_labelled_with_what_grows_with_the_fleet() -> None:
         for label in row.labels
     }
 
-    assert labels == {"outcome", "code", "le", "version"}
+    assert labels == {"outcome", "code", "le", "version", "provider", "sink", "task", "check"}
+
+
+def test_a_process_names_fifty_hosts_and_counts_the_others_together() -> None:
+    for number in range(200):
+        metrics.count_provider(f"pop{number}.example.org", "failed")
+    metrics.count_provider("pop0.example.org", "completed")
+
+    counted = {
+        row.labels["provider"]
+        for family in metrics.provider_sessions.collect()
+        for row in family.samples
+    }
+    assert len(counted) <= 51
+    assert "pop199.example.org" not in counted
+    others = sample("mail_ingest_provider_sessions_total", provider="other", outcome="failed")
+    assert others is not None
+    assert others >= 150
+
+
+def test_gauges_of_the_fleet_are_said_only_while_the_process_keeps_looking() -> None:
+    seconds = 1000.0
+    fleet = metrics.FleetRegistry(lambda: seconds)
+    depth = Gauge("depth", "Events.", registry=fleet)
+    assert list(fleet.collect()) == []
+
+    depth.set(7)
+    fleet.observed()
+    seconds += 60
+    assert fleet.get_sample_value("depth") == 7
+
+    seconds += 1
+    assert list(fleet.collect()) == []
