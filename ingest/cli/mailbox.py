@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from ingest.cli import address, output
+from ingest.cli import mailbox_settings as settings
+from ingest.cli import output
 from ingest.cli.application import opened_with_mailboxes
 from ingest.cli.shown import shown
-from ingest.cli.sign_in import Waiting, named, register, sign_in
+from ingest.cli.sign_in import named, register, sign_in
 from ingest.errors import RegistryError
-from ingest.model import DeleteRule, Mailbox
+from ingest.model import Mailbox
 
 if TYPE_CHECKING:
     from ingest.bootstrap import Application
@@ -44,54 +42,42 @@ def add(
         ),
     ],
     *,
-    password_ref: Annotated[
-        str,
-        typer.Option(
-            metavar="REF", help="Where the password is: env:NAME or file:PATH. Else: asked for."
-        ),
-    ] = "",
-    delete: Annotated[
-        str, typer.Option(metavar="RULE", help='committed, published, "after 7d", never or shadow.')
-    ] = "committed",
-    tenant: Annotated[str, typer.Option(help="Whose it is.")] = "default",
-    ca_file: Annotated[
-        str, typer.Option(metavar="PEM", help="Trust these authorities, not the system's.")
-    ] = "",
-    plaintext: Annotated[
-        bool, typer.Option("--plaintext", help="No encryption: anybody on the way reads along.")
-    ] = False,
-    test: Annotated[bool, typer.Option(help="Sign in first; save nothing if that fails.")] = True,
+    password_ref: Annotated[str, settings.PASSWORD_REF] = "",
+    delete: Annotated[str, settings.DELETE] = "committed",
+    tenant: Annotated[str, settings.TENANT] = "default",
+    ca_file: Annotated[str, settings.CA_FILE] = "",
+    plaintext: Annotated[bool, settings.PLAINTEXT] = False,
+    test: Annotated[bool, settings.TEST] = True,
     yes: output.Yes = False,
     json: output.Json = False,
 ) -> None:
     """Sign in to a maildrop and, when that works, poll it.
 
+    The password is asked for, where --password-ref doesn't say where it is.
+
     Example: ingest mailbox add orders pop3s://orders%40example.org@pop.example.org
 
     JSON: the mailbox.
     """
-    _refuse_unusable(name, tenant, password_ref)
-    where = address.parse(url, plaintext=plaintext)
-    rule = output.choose(" ".join(delete.split()), DeleteRule.parse)
-    if plaintext:
-        output.say("warning: without encryption, the password and all mail can be read on the way")
+    fields = settings.checked(
+        name=name,
+        url=url,
+        plaintext=plaintext,
+        password_ref=password_ref,
+        delete=delete,
+        tenant=tenant,
+        ca_file=ca_file,
+    )
     from ingest.state.registry import new_mailbox_id
 
     with opened_with_mailboxes() as application:
-        mailbox = Mailbox(
-            id=new_mailbox_id(),
-            name=name,
-            tenant=tenant,
-            **where._asdict(),
-            password="",
-            ca_file=str(Path(ca_file).absolute()) if ca_file else "",
-            delete=rule,
-        )
         _refuse_taken(application, name)
-        reference = _reference(application, mailbox, password_ref)
-        mailbox = msgspec.structs.replace(mailbox, password=reference)
+        mailbox = Mailbox(**{"id": new_mailbox_id(), "password": "", **fields})
+        if not mailbox.password:
+            mailbox = settings.with_password(application, mailbox)
         if test:
-            _announce(mailbox, sign_in(application, mailbox))
+            output.say(f"signed in: {sign_in(application, mailbox)}")
+            settings.announce(mailbox.delete)
         output.confirm(f"Poll {name} from now on?", yes=yes)
         register(application, mailbox)
         kept = shown(application, mailbox)
@@ -99,6 +85,68 @@ def add(
         output.print_json(kept)
     else:
         typer.echo(f"{name} is polled from now on by every worker (ingest up starts one)")
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option("--address", metavar="ADDRESS", help="Where its maildrop is, as for add."),
+    ] = None,
+    password: Annotated[bool, typer.Option("--password", help="Ask for a new password.")] = False,
+    password_ref: Annotated[str, settings.PASSWORD_REF] = "",
+    delete: Annotated[str | None, settings.DELETE] = None,
+    tenant: Annotated[str | None, settings.TENANT] = None,
+    rename: Annotated[
+        str | None, typer.Option(metavar="NEW", help="What you will call it.")
+    ] = None,
+    ca_file: Annotated[str | None, settings.CA_FILE] = None,
+    plaintext: Annotated[bool, settings.PLAINTEXT] = False,
+    test: Annotated[bool, settings.TEST] = True,
+    yes: output.Yes = False,
+    json: output.Json = False,
+) -> None:
+    """Change a mailbox; what is stored of it stays known.
+
+    What is not given stays as it is. Where the change is about signing in, that must work first.
+    A session that runs is dropped. --ca-file "" trusts the system's authorities again.
+
+    Example: ingest mailbox set orders --password
+
+    JSON: the mailbox.
+    """
+    if password and password_ref:
+        raise typer.BadParameter("--password asks for it, --password-ref says where it is: use one")
+    fields = settings.checked(
+        name=rename,
+        url=url,
+        plaintext=plaintext,
+        password_ref=password_ref,
+        delete=delete,
+        tenant=tenant,
+        ca_file=ca_file,
+    )
+    if not fields and not password:
+        raise typer.BadParameter("say what to change")
+    with opened_with_mailboxes() as application:
+        seen = application.registry.get(name)
+        mailbox = msgspec.structs.replace(seen, **fields)
+        if password:
+            mailbox = settings.with_password(application, mailbox)
+        if test and not _signs_in_alike(mailbox, seen):
+            output.say(f"signed in: {sign_in(application, mailbox)}")
+        if url is not None or delete is not None:
+            settings.announce(mailbox.delete, before=seen.delete)
+            output.confirm(f"Change {seen.name}?", yes=yes)
+        _put_in_place(application, mailbox, seen)
+        kept = shown(application, mailbox)
+    if json:
+        output.print_json(kept)
+    else:
+        paused = f", and still paused: {mailbox.paused}" if mailbox.paused else ""
+        typer.echo(f"{mailbox.name} is changed{paused}")
 
 
 @app.command("list")
@@ -163,7 +211,7 @@ def sign_in_once(name: Name, *, json: output.Json = False) -> None:
     if json:
         output.print_json(waiting._asdict())
     else:
-        typer.echo(f"signed in: {_amount(waiting)}")
+        typer.echo(f"signed in: {waiting}")
 
 
 @app.command()
@@ -238,6 +286,25 @@ def reseal(*, json: output.Json = False) -> None:
         raise typer.Exit(failure.exit_code)
 
 
+def _signs_in_alike(mailbox: Mailbox, seen: Mailbox) -> bool:
+    alike = msgspec.structs.replace(mailbox, name=seen.name, tenant=seen.tenant, delete=seen.delete)
+    return alike == seen
+
+
+def _put_in_place(application: Application, mailbox: Mailbox, seen: Mailbox) -> None:
+    """Keep the mailbox as it shall be; it is due at once, in the limit group it now has.
+
+    Raises:
+        RegistryError: it was changed or removed since; or another one has its name or account.
+    """
+    application.registry.update(mailbox, seen=seen)
+    if msgspec.structs.replace(mailbox, name=seen.name) == seen:
+        return  # a session doesn't mind
+    application.schedule.unschedule(seen.id, seen.group)
+    if not mailbox.paused:
+        application.schedule.schedule(mailbox, 0)
+
+
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
     with opened_with_mailboxes() as application:
         seen = application.registry.get(name)
@@ -254,15 +321,6 @@ def _set_paused(name: str, reason: str, *, json: bool) -> None:
         typer.echo(f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}")
 
 
-def _refuse_unusable(name: str, tenant: str, password_ref: str) -> None:
-    for what, text in (("name", name), ("tenant", tenant)):
-        if not text.strip() or not text.isprintable():
-            raise typer.BadParameter(f"the {what} is empty, or has characters that don't print")
-    kind, _, place = password_ref.partition(":")
-    if password_ref and not (kind in {"env", "file"} and place):
-        raise typer.BadParameter("--password-ref is env:NAME or file:PATH")
-
-
 def _refuse_taken(application: Application, name: str) -> None:
     """So that nobody types a password in vain; the registry checks it again.
 
@@ -272,43 +330,5 @@ def _refuse_taken(application: Application, name: str) -> None:
     if any(name.casefold() == mailbox.name.casefold() for mailbox in application.registry.list()):
         raise RegistryError(
             f"there is a mailbox {name!r} already",
-            remedy=f"choose another name, or: ingest mailbox remove {name}",
+            remedy=f"choose another name, or change that one: ingest mailbox set {name}",
         )
-
-
-def _reference(application: Application, mailbox: Mailbox, given: str) -> str:
-    """Where the password is: the reference given, or a sealed one that is asked for."""
-    if given:
-        kind, _, place = given.partition(":")
-        return f"file:{Path(place).absolute()}" if kind == "file" else given
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(
-            "nobody is at the terminal to enter the password: add --password-ref"
-        )
-    password = getpass.getpass(f"Password of {mailbox.username} at {mailbox.host}: ")
-    return application.keyring.seal(password, mailbox.id)
-
-
-def _announce(mailbox: Mailbox, waiting: Waiting) -> None:
-    output.say(f"signed in: {_amount(waiting)}")
-    rule = DeleteRule.parse(mailbox.delete)
-    match rule.mode:
-        case "committed":
-            output.say("Messages WILL BE DELETED from the server once they are stored.")
-        case "after":
-            span = str(rule).removeprefix("after ")
-            output.say(f"Messages WILL BE DELETED from the server {span} after they are stored.")
-        case "published":
-            output.say("Messages WILL BE DELETED from the server once their events are accepted.")
-        case "never":
-            output.say("Messages stay on the server.")
-        case "shadow":
-            output.say("Messages stay on the server, and their events are marked as a rehearsal.")
-
-
-def _amount(waiting: Waiting) -> str:
-    if not waiting.messages:
-        return "no message waits"
-    verb = "waits" if waiting.messages == 1 else "wait"
-    messages = output.counted(waiting.messages, "message")
-    return f"{messages} ({output.octets(waiting.octets)}) {verb}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingest.cli import output
 from ingest.errors import IngestError
 from ingest.model import Mailbox
 
@@ -18,6 +20,13 @@ class Waiting(NamedTuple):
 
     messages: int
     octets: int
+
+    def __str__(self) -> str:
+        """In words."""
+        if not self.messages:
+            return "no message waits"
+        verb = "waits" if self.messages == 1 else "wait"
+        return f"{output.counted(self.messages, 'message')} ({output.octets(self.octets)}) {verb}"
 
 
 class _Unhurried:
@@ -62,4 +71,5 @@ def named(mailbox: Mailbox) -> Iterator[None]:
         yield
     except IngestError as error:
         error.args = (str(error).replace(mailbox.id, repr(mailbox.name)),)
+        error.remedy = error.remedy.replace(mailbox.id, shlex.quote(mailbox.name))
         raise

@@ -77,7 +77,7 @@ class Keyring:
             return self._open(rest, mailbox)
         raise RegistryError(
             f"the password of mailbox {mailbox} is no reference",
-            remedy="use env:NAME or file:PATH, or enter it anew so that it is sealed",
+            remedy=f"have it sealed: {_set_password(mailbox)}",
         )
 
     def rotate(self, reference: str, mailbox: str) -> str:
@@ -96,12 +96,13 @@ class Keyring:
         except (InvalidToken, msgspec.DecodeError):
             raise RegistryError(
                 f"no key opens the sealed password of mailbox {mailbox}",
-                remedy="add the key it was sealed with to INGEST_KEYS, or enter it anew",
+                remedy="add the key it was sealed with to INGEST_KEYS, or enter it anew: "
+                f"{_set_password(mailbox)}",
             ) from None
         if sealed.mailbox != mailbox:
             raise RegistryError(
                 f"the sealed password of mailbox {mailbox} belongs to another mailbox",
-                remedy="enter the password anew",
+                remedy=f"enter the password anew: {_set_password(mailbox)}",
             )
         return sealed.password
 
@@ -112,6 +113,10 @@ class Keyring:
                 remedy="set INGEST_KEYS or INGEST_KEYS_FILE",
             )
         return self._fernets
+
+
+def _set_password(mailbox: str) -> str:
+    return f"ingest mailbox set {mailbox} --password"
 
 
 def _from_environment(name: str, mailbox: str) -> str:

@@ -26,8 +26,11 @@ from ingest.bootstrap import open_application
 from ingest.cli import app
 from ingest.cli.demo.messages import maildrops
 from ingest.cli.demo.server import DemoServer
+from ingest.events.schema import INGESTED, REHEARSED
 from ingest.settings import from_environment
 from ingest.state.secrets import new_key
+from tests.servers import dovecot as dovecot_package
+from tests.servers.dovecot import Dovecot, Maildrop
 
 PASSWORD = "sesame"
 
@@ -337,6 +340,34 @@ def test_a_mailbox_whose_sessions_fail_says_so_wherever_it_is_shown(
     monkeypatch.setenv("POP_PASSWORD", PASSWORD)
     run("poll", "orders")
     assert "failed" not in run("mailbox", "list").out + run("doctor").out
+
+
+def test_a_changed_mailbox_ends_its_rehearsal_and_ingests_for_real_under_the_same_id(
+    run: Run, dovecot: Dovecot, maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOVECOT_PASSWORD", dovecot_package.PASSWORD)
+    maildrop.deliver_many(b"Subject: %d\r\n\r\nHello\r\n" % number for number in range(3))
+    address = f"pop3s://{maildrop.name}@localhost:{dovecot.pop3s_port}"
+    words = ("--password-ref", "env:DOVECOT_PASSWORD", "--ca-file", str(dovecot.ca_file))
+    run("mailbox", "add", "orders", address, *words, "--delete", "shadow", "--yes")
+    added = run("mailbox", "show", "orders", "--json").json
+    rehearsed = run("poll", "orders", "--json").json
+    assert (rehearsed["committed"], rehearsed["deleted"], maildrop.count()) == (3, 0, 3)
+
+    wrong = ("--password-ref", "env:POP_PASSWORD", "--delete", "committed", "--yes")
+    assert run("mailbox", "set", "orders", *wrong).code == 6
+    unchanged = run("mailbox", "show", "orders", "--json").json
+    assert (unchanged["password"], unchanged["delete"]) == ("env:DOVECOT_PASSWORD", "shadow")
+    changed = run("mailbox", "set", "orders", "--delete", "committed", "--yes", "--json")
+
+    assert "What was rehearsed is ingested anew, for real." in changed.err
+    assert changed.json["id"] == added["id"]
+    real = run("poll", "orders", "--json").json
+    assert (real["committed"], real["deleted"], maildrop.count()) == (3, 3, 0)
+    lines = run("events", "tail", "--from-start", "--no-follow", "--json").out.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["type"] for event in events] == [REHEARSED] * 3 + [INGESTED] * 3
+    assert all(added["id"] in event["source"] for event in events)
 
 
 def test_a_removed_mailbox_is_forgotten_and_its_messages_are_not(add: Run, run: Run) -> None:

@@ -109,3 +109,4 @@ def test_a_password_itself_is_no_reference_and_is_not_shown(
     with pytest.raises(RegistryError, match="no reference") as caught:
         keyring.reveal(reference, "mb-a")
     assert "secret" not in f"{caught.value}{caught.value.remedy}"
+    assert "ingest mailbox set mb-a --password" in caught.value.remedy
