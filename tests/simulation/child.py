@@ -37,6 +37,7 @@ class Child:
         if question is not None:
             process = self._member.process
             lease = msgspec.json.decode(question, type=Lease)
+            self._world.witness.isolated(lease.mailbox)
             self._world.scheduler.spawn(process.name, process, lambda: self._run(lease))
         self.wait(timeout)
         return self._answer, None

@@ -105,4 +105,7 @@ def _header_alone(number: int, _: random.Random) -> bytes:
     return _header(number)
 
 
-_KINDS = (_plain, _with_attachment, _plain, _long, _forwarded, _garbage, _plain, _header_alone)
+_KINDS = (
+    *(_plain, _with_attachment, _long, _forwarded),
+    *(_plain, _with_attachment, _long, _garbage, _header_alone),
+)

@@ -31,7 +31,7 @@ class Habits(NamedTuple):
     hides: bool  # what was retrieved in a session that ended by QUIT
     unique_ids: Literal["kept", "unique-ids reused", "unique-ids renumbered"]
     lies: Callable[[int], int] | None  # what LIST says
-    may_cut: bool  # messages short
+    may_cut: Callable[[int], bool]  # messages short, in the session of that number
     chunk: int  # octets of a read
 
 
@@ -282,7 +282,7 @@ class Session:
     def _cut_short(self, held: Held) -> Message:
         """The message, or its beginning, ended as if it were all of it."""
         octets, server = held.message.octets, self._server
-        if not server.habits.may_cut or len(octets) < _CUTTABLE or held.cuts >= _CUTS:
+        if len(octets) < _CUTTABLE or held.cuts >= _CUTS or not server.habits.may_cut(self._number):
             return held.message
         if not server.faults.strikes("message cut short"):
             return held.message

@@ -37,7 +37,7 @@ _UNIQUE_IDS: Sequence[Literal["kept", "unique-ids reused", "unique-ids renumbere
     *("kept", "kept", "kept", "kept"),
     *("unique-ids reused", "unique-ids renumbered"),
 )
-_PROCESS_FAULTS: set[Kind] = {"killed", "paused", "suspended", "suspended for days", "time passes"}
+_DOUBLING: set[Kind] = {"Redis command sent twice"}
 
 
 def world_of(chance: random.Random, run_task: Callable[[Hint], object]) -> World:
@@ -132,7 +132,9 @@ def _habits(world: World) -> Habits:
     unique_ids = chance.choice(_UNIQUE_IDS)
     if unique_ids != "kept":
         world.faults.struck[unique_ids] += 1
-    hides = chance.random() < 0.15
+    hides = chance.random() < 0.2
+    # A message that was tried too often is taken to be as it comes, and may then be hidden.
+    doubling = hides and world.faults.has(_DOUBLING)
     return Habits(
         capabilities=chance.choice(_CAPABILITIES),
         knows_uidl=chance.random() < 0.95,
@@ -140,10 +142,21 @@ def _habits(world: World) -> Habits:
         hides=hides,
         unique_ids=unique_ids,
         lies=lies,
-        # A message that was tried too often is taken to be as it comes: deaths count as tries.
-        may_cut=not lies and not (hides and world.faults.has(_PROCESS_FAULTS)),
+        may_cut=_never if lies or doubling else _at_first if hides else _always_so,
         chunk=chance.choice((3000, 65536)),
     )
+
+
+def _never(_: int) -> bool:
+    return False
+
+
+def _at_first(session: int) -> bool:
+    return session <= 2
+
+
+def _always_so(_: int) -> bool:
+    return True
 
 
 def _always(octets: int) -> Callable[[int], int]:

@@ -25,7 +25,7 @@ from tests.simulation.world import Hint
 _TROUBLE = (80, 400)  # steps
 _MOST_STEPS = 6000  # until all is done, once nothing goes wrong any more
 _CALM_AFTER = 4000.0  # seconds: leases, back-offs and the servers' patience end
-_ARRIVALS = 0.1  # messages per beat
+_ARRIVALS = 0.3  # messages per beat
 _A_PERSON_LOOKS = 5  # beats
 _RELAYS = 0.4  # per beat
 _SWEEPS = 0.02  # per beat

@@ -17,6 +17,7 @@ from ingest.intake.relay import OutboxEvent
 from ingest.model import Record
 from ingest.objects import keys
 from ingest.objects.commits import CommitReader, rebuild_message
+from ingest.state.commands import PREFIX
 from tests.fakes.memory_store import MemoryStore
 from tests.simulation.mail import PRIVATE, Message
 from tests.simulation.pop3 import Server
@@ -25,6 +26,7 @@ from tests.simulation.redis_keys import Answer
 from tests.simulation.redis_server import RedisServer
 
 _KEEPING = {"never", "shadow"}
+_EPOCH = f"{PREFIX}epoch".encode()
 _NOT_PARSED = "not-parsed"  # the defect
 _SCHEME = "memory:///"
 
@@ -177,6 +179,8 @@ class RedisWitness:
     def _claimed(self, answer: bytes | None, lease: str, seconds: float) -> Answer:
         if answer is not None:
             mailbox, now = answer.decode(), self._redis.clock()
+            if _EPOCH not in self._redis.values:
+                raise Broken("5 leases", f"{mailbox} was handed out by a Redis that is not whole")
             held = self.leases.get(mailbox)
             if held and held.until > now and held.lease != lease:
                 raise Broken("5 leases", f"{mailbox} was handed out while it was held")
@@ -219,6 +223,7 @@ class Witness:
         self.redis = RedisWitness(redis, self.servers)
         self.delivered: Counter[tuple[str, str]] = Counter()  # by mailbox and SHA-256
         self.published: dict[str, set[str]] = {}  # event id to the bytes it was published with
+        self._names: dict[tuple[str, str, str], str] = {}  # event ids by mailbox, SHA-256 and type
         self.poison: set[str] = set()  # SHA-256 of what the parser breaks or dies of
         self.excuses = 0  # for attempts that nobody could take back
         self.redis_lost_data = False
@@ -247,6 +252,10 @@ class Witness:
         records = self.store.events(event.id)
         if event.json not in records:
             raise Broken("4 events", f"event {event.id} is not as a record has it")
+        record = records[event.json]
+        message = (record.mailbox, record.sha256, event.type)
+        if self._names.setdefault(message, event.id) != event.id:
+            raise Broken("4 events", f"record {record.id} was published by another id before")
         if known and not (self.redis_lost_data and len(records) > 1):
             raise Broken("4 events", f"event {event.id} was published with other bytes before")
         known.add(event.json)
@@ -291,13 +300,23 @@ class Witness:
                 raise Broken("3 stored octets", f"{record.id}: nobody served these")
             self._check_quarantine(record)
 
+    def isolated(self, mailbox: str) -> None:
+        """Messages are about to be tried in a process of their own."""
+        poisoned = any(one.message.poison for one in self.servers[mailbox].messages)
+        if not poisoned and not self._excuses(mailbox):
+            raise Broken("12 quarantine", f"messages of {mailbox} are suspected of nothing")
+
     def _check_quarantine(self, record: Record) -> None:
         """Only what the parser broke of, or what was tried too often for reasons nobody knows."""
-        journal = self.servers[record.mailbox].journal
         unparsed = any(defect.name == _NOT_PARSED for defect in record.defects)
-        excuses = self.excuses + journal.shortened + journal.broken
+        excuses = self._excuses(record.mailbox)
         if unparsed and record.sha256 not in self.poison and excuses < MOST_ATTEMPTS:
             raise Broken("12 quarantine", f"{record.id} after {excuses} unexplained ends")
+
+    def _excuses(self, mailbox: str) -> int:
+        """How many attempts nobody could take back, at most."""
+        journal = self.servers[mailbox].journal
+        return self.excuses + journal.shortened + journal.broken
 
     def check_references(self) -> None:
         """Every published event resolves."""
