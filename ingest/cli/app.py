@@ -16,6 +16,7 @@ import typer
 
 from ingest import __version__
 from ingest.cli import (
+    audit,
     brake,
     doctor,
     events,
@@ -38,7 +39,7 @@ Settings are environment variables named INGEST_*. Without any, all lives in one
 Exit codes: 0 all went well, 1 something failed, 2 wrong usage,
 3 a setting is wrong, 4 the mailbox is unknown or can't be used,
 5 the POP3 session failed, 6 the server refused to sign us in,
-7 the object store failed, 8 Redis failed.
+7 the object store failed, or can't prove a message, 8 Redis failed.
 """
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app.add_typer(quarantine.app, name="quarantine")
 for command in (fleet.demo, fleet.up, fleet.worker, fleet.beat, poll.poll, doctor.doctor):
     app.command()(command)
 app.command()(reconcile.reconcile)
+app.command()(audit.audit)
 app.command(hidden=True)(isolate.isolate)
 
 

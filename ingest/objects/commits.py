@@ -129,6 +129,11 @@ class CommitReader:
             self._directory = self._read_directory()
         return self._directory
 
+    @property
+    def indexes(self) -> list[int]:
+        """The positions of its records, in the order in which `records` gives them."""
+        return [int(name.split("/")[0]) for name in self.members if name.endswith(".json")]
+
     def records(self) -> Iterator[Record]:
         """Every record, by one read, with memory for one record at a time."""
         records = [(name, at) for name, at in self.members.items() if name.endswith(".json")]
@@ -234,8 +239,15 @@ class CommitReader:
         )
 
 
-def rebuild_message(store: ObjectStore, record: Record) -> Iterator[bytes]:
+def rebuild_message(
+    store: ObjectStore, record: Record, skeleton: Iterable[bytes] | None = None
+) -> Iterator[bytes]:
     """The message's octets as its server sent them, in blocks, proven at the end.
+
+    Args:
+        store: where its objects are.
+        record: the message's.
+        skeleton: the octets of its skeleton, where they were read already.
 
     Raises:
         ProofFailed: what is stored gives other octets; those yielded before are not to be used.
@@ -247,8 +259,10 @@ def rebuild_message(store: ObjectStore, record: Record) -> Iterator[bytes]:
             raise ProofFailed(f"record {record.id} refers to a part that it has not")
         return store.read(record.parts[index].key, offset, octets)
 
+    if skeleton is None:
+        skeleton = _skeleton(store, record)
     digest, octets = hashlib.sha256(), 0
-    for block in splice.rebuild(record.program, _skeleton(store, record), part):
+    for block in splice.rebuild(record.program, skeleton, part):
         digest.update(block)
         octets += len(block)
         yield block
