@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -19,6 +19,7 @@ log = structlog.get_logger()
 # since they may be on their way into the ledger.
 _COMPARED = timedelta(hours=7)
 _YOUNG = timedelta(minutes=10)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 _MOST_HINTS = 1000
@@ -69,11 +70,12 @@ def read_back() -> None:
     active = [mailbox for mailbox in application.registry.list() if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
     now = application.store.now()
-    since, until = now - _COMPARED, now - _YOUNG
+    since, until = _EVER, now - _YOUNG  # where nothing was ever compared
     checkpoint = application.checkpoints.read()
     if checkpoint and (compared := checkpoint.compared or checkpoint.before):
-        since = min(since, compared)  # a fleet that stood still has more to compare
-    listed = (batch for batch in application.log.committed(since) if since <= begun(batch) <= until)
+        since = min(now - _COMPARED, compared)  # a fleet that stood still has more to compare
+    batches = application.log.committed(None if since is _EVER else since)
+    listed = (batch for batch in batches if since <= begun(batch) <= until)
     application.read_back.compare(
         listed, lambda batch: Commit(batch, application.log.records(batch))
     )

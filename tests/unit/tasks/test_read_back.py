@@ -66,6 +66,15 @@ def test_a_batch_that_redis_never_heard_of_is_found_within_the_hour(
     assert worker.application.outbox.depth() == 1
 
 
+def test_a_batch_is_found_by_the_first_look_of_all_however_old_it_is(
+    worker: Worker, log: Log
+) -> None:
+    batch = log.commit(log.now)
+    log.now += timedelta(days=16)
+    tasks.read_back()
+    assert not worker.application.ledger.unknown_batches([batch])
+
+
 def test_a_batch_is_found_though_no_worker_ran_for_days_after_its_commit(
     worker: Worker, log: Log
 ) -> None:
