@@ -57,7 +57,10 @@ class Checkpoints:
         return msgspec.json.decode(octets, type=Checkpoint)
 
     def write(self, compared: datetime) -> Checkpoint | None:
-        """Say how far every sink is done; None where Redis has no epoch, and nothing can be said.
+        """Say how far every sink is done; None where that can't be said.
+
+        It can't where Redis has no epoch, or was rolled back since its last checkpoint: what it
+        says of the outbox is of the past then, and its epoch is withdrawn.
 
         `compared`: all batches committed until then are known to Redis, by comparison with the
         store.
@@ -65,8 +68,11 @@ class Checkpoints:
         epoch = self.epoch()
         if epoch is None:
             return None
-        before = self._done(compared)
+        last, before = self.read(), self._done(compared)
         count = int(self.commands.run("INCR", self.commands.key("checkpoints")))
+        if last and count <= last.count:
+            self.withdraw()
+            return None
         return self.put(
             Checkpoint(
                 before=before,

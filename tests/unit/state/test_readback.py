@@ -176,6 +176,19 @@ def test_a_checkpoint_passes_over_no_event_of_an_old_batch_that_was_put_only_now
     assert checkpoint.before
 
 
+def test_a_redis_rolled_back_since_it_was_last_looked_at_writes_no_checkpoint(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    count = fleet.checkpoints.count()
+    fleet.checkpoints.write(LATER)
+    written = store.objects["checkpoint.json"]
+    fleet.client.set("mail-ingest:checkpoints", count)  # as it was before
+    assert fleet.checkpoints.write(LATER) is None
+    assert store.objects["checkpoint.json"] == written
+    assert fleet.checkpoints.lost()
+
+
 def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: MemoryStore) -> None:
     assert fleet.checkpoints.write(LATER) is None
     assert store.objects == {}
