@@ -12,10 +12,13 @@ import pytest
 from redis import Redis
 
 from tests.servers import dovecot as dovecot_package
+from tests.servers import prometheus as prometheus_package
 from tests.servers.dovecot import Dovecot, Maildrop, dovecot_server
 from tests.servers.seaweedfs import SeaweedFs, seaweedfs_server
 from tests.servers.valkey import Valkey, valkey_server
 
+# Marker, which is the fixture's name too, and where the system package is looked for.
+PACKAGES = {"dovecot": dovecot_package, "prometheus": prometheus_package}
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 _user_numbers = itertools.count(1)
@@ -24,17 +27,18 @@ _user_numbers = itertools.count(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever uses the server needs its package, marked or not."""
     for item in items:
-        if "dovecot" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.dovecot)
+        for marker in PACKAGES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(marker)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what can't run here; where CI=true, a missing package is a failure instead."""
-    if item.get_closest_marker("dovecot") and dovecot_package.program() is None:
-        reason = f"needs the system package {dovecot_package.PACKAGE}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    for marker, package in PACKAGES.items():
+        if item.get_closest_marker(marker) and package.program() is None:
+            reason = f"needs the system package {package.PACKAGE}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
     if item.get_closest_marker("corpus") and not CORPORA.is_dir():
         pytest.skip("needs the message corpora beside the checkout, in ../shared/corpora")
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests import conftest
 from tests.servers import dovecot as dovecot_package
+from tests.servers import prometheus as prometheus_package
 from tests.servers.dovecot import Dovecot
 
 
@@ -43,4 +44,16 @@ def test_without_the_corpora_a_test_skips_even_where_ci_is_true(
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(conftest, "CORPORA", Path("no-such-folder"))
     with pytest.raises(pytest.skip.Exception, match="shared/corpora"):
+        conftest.pytest_runtest_setup(request.node)
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("ci", ["true", "false"])
+def test_without_prometheus_a_test_fails_where_ci_is_true_and_skips_elsewhere(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ci: str
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(prometheus_package, "program", lambda: None)
+    expected = pytest.fail.Exception if ci == "true" else pytest.skip.Exception
+    with pytest.raises(expected, match="system package prometheus"):
         conftest.pytest_runtest_setup(request.node)
