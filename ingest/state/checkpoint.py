@@ -11,13 +11,14 @@ What a Redis lost since its last checkpoint, a second say, is found by comparing
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 from redis import Redis
 
-from ingest.errors import ObjectMissing, StoreChanged
+from ingest.errors import ObjectMissing, StateUnavailable, StoreChanged
 from ingest.intake.ports import ObjectStore
 from ingest.state.commands import PREFIX, Commands
 from ingest.state.outbox import oldest_event
@@ -29,6 +30,7 @@ _OCTETS_MAX: Final = 64 * 1024
 MARGIN: Final = timedelta(hours=7)
 
 _PUT_SECONDS: Final = 60  # more than it takes to put the events of a batch
+_LOOK_SECONDS: Final = 86400  # longer than a comparison takes
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,34 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     count: int  # of checkpoints, this one included
     run_id: str
+
+
+class Look:
+    """Notices a Redis that is rolled back while something is found out about it.
+
+    It counts its steps, in Redis and here: what was found out before the last one is still so
+    where both agree.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._key = commands.key("looks", secrets.token_hex(8))
+        self._steps = 0
+        self.step()
+
+    def step(self) -> None:
+        """Make sure of all that was found out.
+
+        Raises:
+            StateUnavailable: Redis was rolled back since the look began.
+        """
+        self._steps += 1
+        if int(self._commands.run("INCR", self._key)) != self._steps:
+            raise StateUnavailable(
+                "Redis was rolled back while it was compared with the store",
+                remedy="nothing to do: it is compared again within minutes",
+            )
+        self._commands.run("EXPIRE", self._key, _LOOK_SECONDS)
 
 
 class Checkpoints:
@@ -56,14 +86,18 @@ class Checkpoints:
             return None
         return msgspec.json.decode(octets, type=Checkpoint)
 
-    def write(self, compared: datetime) -> Checkpoint | None:
+    def look(self) -> Look:
+        """Begin to find out how far every sink is done."""
+        return Look(self.commands)
+
+    def write(self, compared: datetime, look: Look) -> Checkpoint | None:
         """Say how far every sink is done; None where that can't be said.
 
         It can't where Redis has no epoch, or was rolled back since its last checkpoint: what it
         says of the outbox is of the past then, and its epoch is withdrawn.
 
         `compared`: all batches committed until then are known to Redis, by comparison with the
-        store.
+        store. `look`: that in which they were compared.
         """
         epoch = self.epoch()
         if epoch is None:
@@ -73,6 +107,7 @@ class Checkpoints:
         if last and count <= last.count:
             self.withdraw()
             return None
+        look.step()
         return self.put(
             Checkpoint(
                 before=before,

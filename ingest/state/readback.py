@@ -17,7 +17,7 @@ from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.observability import metrics
-from ingest.state.checkpoint import Checkpoint, Checkpoints
+from ingest.state.checkpoint import Checkpoint, Checkpoints, Look
 from ingest.state.commands import PREFIX, chunks
 from ingest.state.ledger import RedisLedger
 from ingest.state.registry import Registry
@@ -126,7 +126,7 @@ class ReadBack:
         finally:
             self._give_up(lock_id)
 
-    def compare(self, listed: Iterable[str], read: Callable[[str], Commit]) -> int:
+    def compare(self, listed: Iterable[str], read: Callable[[str], Commit], look: Look) -> int:
         """Read back those of the listed batches that Redis doesn't know; how many.
 
         For the batches of the last hours, all the time: the worker of an unknown one died between
@@ -142,6 +142,8 @@ class ReadBack:
                     events = self._ledger.restore(commit.batch, commit.records)
                     log.warning("batch_read_back", batch=batch, events=events)
                     found += 1
+                    look.step()
+        look.step()
         return found
 
     def _run(self, lock_id: str) -> ReadBackDone:

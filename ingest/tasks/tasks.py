@@ -69,6 +69,7 @@ def read_back() -> None:
         raise
     active = [mailbox for mailbox in application.registry.list() if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
+    look = application.checkpoints.look()
     now = application.store.now()
     since, until = _EVER, now - _YOUNG  # where nothing was ever compared
     checkpoint = application.checkpoints.read()
@@ -77,9 +78,9 @@ def read_back() -> None:
     batches = application.log.committed(None if since is _EVER else since)
     listed = (batch for batch in batches if since <= begun(batch) <= until)
     application.read_back.compare(
-        listed, lambda batch: Commit(batch, application.log.records(batch))
+        listed, lambda batch: Commit(batch, application.log.records(batch)), look
     )
-    application.checkpoints.write(compared=until)
+    application.checkpoints.write(until, look)
 
 
 @app.task(name="sweep")

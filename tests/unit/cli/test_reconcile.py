@@ -77,7 +77,7 @@ def test_events_that_every_sink_has_are_not_put_again(
     commit(application, 48 * HOUR, "of the other", of="mb-b")
     commit(application, 48 * HOUR, "of one that was removed", of="mb-c")
     commit(application, HOUR, "new")
-    application.checkpoints.write(NOW)
+    application.checkpoints.write(NOW, application.checkpoints.look())
     assert NOW - 48 * HOUR < NOW - MARGIN < NOW - HOUR
     (done,) = ingest("reconcile", "--json").json
     assert done["events"] == 1
@@ -93,10 +93,10 @@ def test_a_checkpoint_claims_nothing_of_an_old_batch_before_the_sink_has_its_eve
     application.redis.delete("mail-ingest:held")
     commit(application, 48 * HOUR, "old")
     ingest("reconcile")
-    assert (early := application.checkpoints.write(NOW))
+    assert (early := application.checkpoints.write(NOW, application.checkpoints.look()))
     assert early.before is None
     events(application)
-    assert (late := application.checkpoints.write(NOW))
+    assert (late := application.checkpoints.write(NOW, application.checkpoints.look()))
     assert late.before == NOW - MARGIN
 
 

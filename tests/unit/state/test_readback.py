@@ -59,6 +59,9 @@ class Fleet:
         self.ledger = RedisLedger(client)
         self.outbox = Outbox(client, "sink")
 
+    def write(self, compared: datetime) -> Checkpoint | None:
+        return self.checkpoints.write(compared, self.checkpoints.look())
+
     def beat(self) -> None:
         self.beats += 1
 
@@ -113,7 +116,7 @@ def test_an_empty_redis_has_everything_again_from_the_log(fleet: Fleet) -> None:
     fleet.readback.run_if_lost()
     fleet.registry.add(mailbox())
     fleet.ingest("one", BATCH)
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     fleet.client.flushall()
     assert fleet.checkpoints.lost()
     assert fleet.schedule.claim(mailbox().group, 10, 60) is None
@@ -134,7 +137,7 @@ def test_a_read_back_shows_all_the_while_that_it_is_at_work(fleet: Fleet) -> Non
 
 def test_the_log_is_read_from_the_checkpoint_on(fleet: Fleet) -> None:
     fleet.readback.run_if_lost()
-    written = fleet.checkpoints.write(LATER)
+    written = fleet.write(LATER)
     assert written
     fleet.client.flushall()
     fleet.readback.run_if_lost()
@@ -145,15 +148,15 @@ def test_a_checkpoint_claims_no_more_than_every_sink_has(fleet: Fleet) -> None:
     fleet.readback.run_if_lost()
     now = datetime.fromtimestamp(fleet.ledger.horizon("x").now, UTC)
     compared = now - timedelta(hours=1)
-    assert (checkpoint := fleet.checkpoints.write(compared))
+    assert (checkpoint := fleet.write(compared))
     assert checkpoint.before == compared - MARGIN
     fleet.client.xadd(
         "mail-ingest:outbox", {"id": "a", "type": "t", "mailbox": "m", "json": "{}"}, id="5000-0"
     )
-    assert (checkpoint := fleet.checkpoints.write(compared))
+    assert (checkpoint := fleet.write(compared))
     assert checkpoint.before == datetime.fromtimestamp(5, UTC) - MARGIN
     fleet.published()
-    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert (checkpoint := fleet.write(LATER))
     assert checkpoint.before
     assert now - MARGIN <= checkpoint.before < LATER - MARGIN
 
@@ -164,15 +167,15 @@ def test_a_checkpoint_passes_over_no_event_of_an_old_batch_that_was_put_only_now
     fleet.readback.run_if_lost()
     old = Commit(BATCH, [record("one")])
     fleet.log.commits.append(old)
-    assert fleet.readback.compare([BATCH], lambda _: old) == 1
-    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert fleet.readback.compare([BATCH], lambda _: old, fleet.checkpoints.look()) == 1
+    assert (checkpoint := fleet.write(LATER))
     assert checkpoint.before is None
     fleet.client.flushall()
     fleet.readback.run_if_lost()
-    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert (checkpoint := fleet.write(LATER))
     assert checkpoint.before is None
     assert fleet.published() == [record("one").events[0].json]
-    assert (checkpoint := fleet.checkpoints.write(LATER))
+    assert (checkpoint := fleet.write(LATER))
     assert checkpoint.before
 
 
@@ -181,16 +184,31 @@ def test_a_redis_rolled_back_since_it_was_last_looked_at_writes_no_checkpoint(
 ) -> None:
     fleet.readback.run_if_lost()
     count = fleet.checkpoints.count()
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     written = store.objects["checkpoint.json"]
     fleet.client.set("mail-ingest:checkpoints", count)  # as it was before
-    assert fleet.checkpoints.write(LATER) is None
+    assert fleet.write(LATER) is None
     assert store.objects["checkpoint.json"] == written
     assert fleet.checkpoints.lost()
 
 
+def test_a_redis_rolled_back_while_it_is_looked_at_writes_no_checkpoint(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    written = store.objects["checkpoint.json"]
+    look = fleet.checkpoints.look()
+    [steps] = fleet.client.keys("mail-ingest:looks:*")
+    fleet.log.commits.append(Commit(BATCH, [record("one")]))
+    fleet.readback.compare([BATCH], fleet.log.read, look)
+    fleet.client.set(steps, 1)  # as it was before the batch was read back
+    with pytest.raises(StateUnavailable, match="rolled back"):
+        fleet.checkpoints.write(LATER, look)
+    assert store.objects["checkpoint.json"] == written
+
+
 def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: MemoryStore) -> None:
-    assert fleet.checkpoints.write(LATER) is None
+    assert fleet.write(LATER) is None
     assert store.objects == {}
 
 
@@ -199,11 +217,11 @@ def test_a_restart_that_lost_nothing_is_no_loss(
 ) -> None:
     fleet = Fleet(connect(server.url), store, log)
     fleet.readback.run_if_lost()
-    first = fleet.checkpoints.write(LATER)
+    first = fleet.write(LATER)
     server.kill()
     server.start()
     assert not fleet.checkpoints.lost()
-    second = fleet.checkpoints.write(LATER)
+    second = fleet.write(LATER)
     assert first
     assert second
     assert first.run_id != second.run_id
@@ -219,7 +237,7 @@ def test_a_redis_rolled_back_behind_its_checkpoint_is_read_back(
     assert len(fleet.published()) == 1
     snapshot = server.snapshot()
     fleet.ingest("lost", "01B")
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     server.roll_back(snapshot)
     assert fleet.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept"}
     assert fleet.checkpoints.lost()
@@ -231,7 +249,7 @@ def test_a_redis_rolled_back_behind_its_checkpoint_is_read_back(
 
 def test_another_redis_is_noticed_though_it_is_whole(fleet: Fleet, run: Commands) -> None:
     fleet.readback.run_if_lost()
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     run.run("SET", run.key("epoch"), "another")
     assert fleet.checkpoints.lost()
 
@@ -276,7 +294,7 @@ def test_a_rolled_back_redis_lets_nobody_claim_while_it_is_read_back(
 ) -> None:
     fleet.readback.run_if_lost()
     fleet.registry.add(mailbox())
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     run.run("SET", run.key("checkpoints"), 0)
     fleet.schedule.schedule(mailbox(), -1)
     fleet.log.commits.append(Commit(BATCH, [record("one")]))
@@ -436,8 +454,8 @@ def test_a_batch_whose_worker_died_before_the_ledger_is_read_back(fleet: Fleet) 
     fleet.ingest("one", "01A")
     fleet.published()
     fleet.log.commits.append(Commit("01B", [record("two", unique_id="two", batch="01B")]))
-    assert fleet.readback.compare(["01A", "01B"], fleet.log.read) == 1
-    assert fleet.readback.compare(["01A", "01B"], fleet.log.read) == 0
+    assert fleet.readback.compare(["01A", "01B"], fleet.log.read, fleet.checkpoints.look()) == 1
+    assert fleet.readback.compare(["01A", "01B"], fleet.log.read, fleet.checkpoints.look()) == 0
     assert fleet.published() == [record("two").events[0].json]
     assert fleet.ledger.known("mb-a", ["two"])
 
@@ -447,12 +465,12 @@ def test_the_last_write_lost_without_a_checkpoint_is_found_by_comparing_batches(
 ) -> None:
     fleet = Fleet(connect(server.url), store, log)
     fleet.readback.run_if_lost()
-    fleet.checkpoints.write(LATER)
+    fleet.write(LATER)
     fleet.ingest("one", "01A")
     server.kill()
     server.truncate(1)
     server.start()
     assert not fleet.ledger.known("mb-a", ["one"])
     assert not fleet.checkpoints.lost()
-    assert fleet.readback.compare(["01A"], log.read) == 1
+    assert fleet.readback.compare(["01A"], log.read, fleet.checkpoints.look()) == 1
     assert fleet.published() == [record("one").events[0].json]
