@@ -146,7 +146,8 @@ class Fleet:
 
     def events(self) -> list[CloudEvent]:
         """All events that consumers could read so far, doubles included."""
-        with contextlib.closing(connect(self.settings.redis_url)) as client:
+        url = self.settings.events_url or self.settings.redis_url
+        with contextlib.closing(connect(url)) as client:
             entries: Sequence[tuple[bytes, dict[bytes, bytes]]] = client.xrange(  # type: ignore[assignment]  # sync client
                 self.settings.events_stream
             )

@@ -1,7 +1,8 @@
-"""A worker that dies at a failpoint: `python -m tests.faults.armed GROUP [POINT TIMES]`.
+"""A worker with a fault in it: `python -m tests.faults.armed GROUP [POINT TIMES [SIGNAL]]`.
 
 It claims, holds sessions and relays, as the tasks do, with the real store and Redis, until it is
-killed. At the so-manieth time that it comes to the point it kills itself, as kill -9 does.
+killed. At the so-manieth time that it comes to the point it sends itself the signal: KILL, which is
+kill -9, or STOP, which makes it a zombie until it gets CONT.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from ingest.settings import from_environment
 from ingest.state import outbox, readback
 
 
-def main(group: str, point: str = "", times: str = "1") -> None:
+def main(group: str, point: str = "", times: str = "1", name: str = "KILL") -> None:
     """Work until the end."""
     reached = count(1)
 
-    def kill(here: Failpoint) -> None:
+    def strike(here: Failpoint) -> None:
         if here == point and next(reached) == int(times):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
 
-    failpoints.hook = kill
+    failpoints.hook = strike
     # What a dead one left is taken over after a minute or two otherwise.
     outbox.ABANDONED_MS, outbox.ADOPT_EVERY = 2_000, 1  # type: ignore[misc]  # Final, but for tests
     readback.LOCK_SECONDS = 2  # type: ignore[misc]
