@@ -58,6 +58,8 @@ def connect(url: str) -> Redis:
             redis.exceptions.ConnectionError,
             redis.exceptions.TimeoutError,
             ConnectionError,
+            # After a failover: a new connection is one to the new primary.
+            redis.exceptions.ReadOnlyError,
         ],
         "health_check_interval": 30,
     }

@@ -63,6 +63,14 @@ class Valkey:
         """A clean shutdown."""
         self._end(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """Let it answer nobody, though it can be connected to."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """The end of the pause."""
+        self._signal(signal.SIGCONT)
+
     def empty(self) -> None:
         """Remove all that it keeps on disk, while it is down."""
         shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
@@ -87,10 +95,14 @@ class Valkey:
             file.truncate(max(0, newest.stat().st_size - octets))
 
     def _end(self, number: signal.Signals) -> None:
+        self._signal(number)
         if self._process is not None:
-            self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
 
 @contextlib.contextmanager
