@@ -1,0 +1,149 @@
+"""The compose file: whether it is one, and whether the product takes what it gives."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+import pytest
+import yaml
+
+import ingest
+from ingest.settings import Settings, from_environment
+from tests.chart.render import ROOT
+
+FILE = ROOT / "deploy" / "compose.yaml"
+SECRETS = {"VALKEY_PASSWORD": "secret", "S3_SECRET": "secret", "INGEST_KEYS": "secret"}
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+    """Part of the Compose Specification, as far as the file uses it."""
+
+
+class Build(_Fields):
+    context: str
+    dockerfile: str
+
+
+class Health(_Fields):
+    test: list[str]
+    interval: str
+    timeout: str
+    start_period: str
+
+
+class Condition(_Fields):
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+
+class Mount(_Fields):
+    source: str
+    target: str
+
+
+class Service(_Fields):
+    image: str
+    restart: Literal["unless-stopped"]
+    read_only: bool
+    cap_drop: list[str]
+    security_opt: list[str]
+    cap_add: list[str] = []
+    build: Build | None = None
+    user: str = ""
+    command: list[str] = []
+    environment: dict[str, str] = {}
+    depends_on: dict[str, Condition] = {}
+    healthcheck: Health | None = None
+    stop_grace_period: str = ""
+    tmpfs: list[str] = []
+    volumes: list[str] = []
+    ports: list[str] = []
+    configs: list[Mount] = []
+
+
+class Config(_Fields):
+    content: str
+
+
+class Compose(_Fields):
+    name: str
+    services: dict[str, Service]
+    configs: dict[str, Config]
+    volumes: dict[str, None]
+
+
+@pytest.fixture(scope="module")
+def compose() -> Compose:
+    """The file, its variables filled in."""
+
+    def fill(found: re.Match[str]) -> str:
+        return SECRETS[found["name"]]
+
+    text = re.sub(r"\$\{(?P<name>\w+)(:\?[^}]*)?\}", fill, FILE.read_text())
+    assert "$" not in text
+    content: dict[str, Any] = yaml.safe_load(text)
+    ours = {key: value for key, value in content.items() if not key.startswith("x-")}
+    return msgspec.convert(ours, Compose)
+
+
+def test_every_variable_must_be_given_and_is_explained() -> None:
+    text = FILE.read_text()
+    needed = set(re.findall(r"\$\{(\w+):\?", text))
+    assert needed == set(re.findall(r"\$\{(\w+)", text)) == SECRETS.keys()
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    assert all(f"{name}=" in guide for name in needed)
+
+
+def test_every_service_is_restricted_and_pinned(compose: Compose) -> None:
+    for service in compose.services.values():
+        assert service.read_only
+        assert service.cap_drop == ["ALL"]
+        assert service.security_opt == ["no-new-privileges:true"]
+        assert re.search(r":v?\d+\.\d+", service.image)
+
+
+def test_every_name_leads_somewhere(compose: Compose) -> None:
+    for service in compose.services.values():
+        for name, each in service.depends_on.items():
+            checked = compose.services[name].healthcheck is not None
+            assert each.condition != "service_healthy" or checked
+        for volume in service.volumes:
+            source = volume.partition(":")[0]
+            assert source in compose.volumes or (FILE.parent / source).is_file()
+        assert all(mount.source in compose.configs for mount in service.configs)
+        assert (
+            not service.build
+            or (FILE.parent / service.build.context / "deploy/Dockerfile").exists()
+        )
+
+
+@pytest.mark.parametrize("role", ["worker", "beat"])
+def test_the_product_takes_what_it_gets(compose: Compose, role: str) -> None:
+    service = compose.services[role]
+    settings = from_environment(service.environment)
+    assert service.command == [role]
+    assert service.image == f"mail-ingest:{ingest.__version__}"
+    assert settings.redis_url == "redis://:secret@valkey:6379/0"
+    assert settings.s3_endpoint == "http://seaweedfs:8333"
+    assert settings.keys == "secret"
+
+
+def test_a_worker_has_its_grace_period(compose: Compose) -> None:
+    grace = Settings(home="").grace_seconds
+    assert compose.services["worker"].stop_grace_period == f"{grace + 15}s"
+
+
+def test_only_prometheus_can_be_reached_and_only_from_this_machine(compose: Compose) -> None:
+    ports = {name: each.ports for name, each in compose.services.items() if each.ports}
+    assert ports == {"prometheus": ["127.0.0.1:9090:9090"]}
+
+
+def test_prometheus_scrapes_every_worker(compose: Compose) -> None:
+    content = yaml.safe_load(compose.configs["prometheus"].content)
+    (job,) = content["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert found["names"] == ["worker"]
+    assert found["port"] == Settings(home="").metrics_port
+    mounted = [volume.split(":")[1] for volume in compose.services["prometheus"].volumes]
+    assert [f"/etc/prometheus/{name}" for name in content["rule_files"]] == mounted[:1]
