@@ -31,6 +31,7 @@ from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
 from ingest.settings import Settings
+from ingest.state.audits import Audits
 from ingest.state.brake import Brake
 from ingest.state.checkpoint import Checkpoints
 from ingest.state.connect import connect
@@ -100,6 +101,11 @@ class Application:
         settings = self.settings
         pace = Pace(settings.poll_seconds, settings.poll_seconds_max)
         return Pacing(pace, settings.group_slots, settings.lease_seconds)
+
+    @property
+    def audits(self) -> Audits:
+        """How far the scheduled audits are."""
+        return Audits(self.redis)
 
     @property
     def sweep_cursor(self) -> SweepCursor:

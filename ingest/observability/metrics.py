@@ -130,12 +130,20 @@ deletes_without_evidence = _counter(
     "deletes_without_evidence_total",
     "Deletes that were about to be sent without evidence, and were not. Must stay zero.",
 )
+# damaged: the store holds other octets than were stored. missing: an object is gone. unreadable:
+# the store would not give it, so that nothing is known.
+audited = _counter(
+    "audited_total",
+    "Messages that the scheduled audit tried to prove. All but proven must stay zero.",
+    "outcome",
+    ("proven", "damaged", "missing", "unreadable"),
+)
 errors = _counter("errors_total", "Errors by class.", "code", (*_codes(), "unexpected"))
 task_failures = _counter(
     "task_failures_total",
     "Tasks that ended with an error; sessions that failed are not among them.",
     "task",
-    ("tick", "poll", "relay", "read_back", "sweep"),
+    ("tick", "poll", "relay", "read_back", "sweep", "audit"),
 )
 readiness_failures = _counter(
     "readiness_failures_total",

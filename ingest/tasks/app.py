@@ -29,6 +29,7 @@ HINT_SECONDS = 30.0
 _TICK_SECONDS = 1.0
 _READ_BACK_SECONDS = 300.0
 _SWEEP_SECONDS = 3600.0
+_AUDIT_SECONDS = 3600.0
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "relay": _entry("relay", _TICK_SECONDS),
             "read-back": _entry("read_back", _READ_BACK_SECONDS),
             "sweep": _entry("sweep", _SWEEP_SECONDS),
+            "audit": _entry("audit", _AUDIT_SECONDS),
         },
         "imports": ["ingest.tasks.tasks"],
     }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 
 import structlog
 
 from ingest.errors import StoreChanged
+from ingest.objects.audit import positions
 from ingest.objects.keys import begun
+from ingest.objects.sample import pick
+from ingest.objects.spot_check import spot_check
 from ingest.objects.sweep import sweep as sweep_store
 from ingest.state.readback import Commit
 from ingest.tasks.app import HINT_SECONDS, POLL, app
@@ -21,6 +25,7 @@ _COMPARED = timedelta(hours=7)
 _YOUNG = timedelta(minutes=10)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
+_AUDITED = 100  # messages an hour
 
 _MOST_HINTS = 1000
 
@@ -99,3 +104,20 @@ def sweep() -> None:
         after = swept.after
         if not after or application.shutdown.closing:
             return
+
+
+@app.task(name="audit")
+def audit() -> None:
+    """Prove a sample of what was committed since the last audit."""
+    worker = current()
+    application, audits, chance = worker.application, worker.application.audits, SystemRandom()
+    store = application.store
+
+    def go_on() -> bool:
+        worker.heartbeat.beat()
+        return not application.shutdown.closing
+
+    batches, until = audits.unaudited(_AUDITED, chance)
+    places = pick(batches, lambda batch: positions(store, batch), _AUDITED, chance)
+    if spot_check(store, places, application.brake.pull, go_on):
+        audits.done(until)

@@ -12,8 +12,9 @@ from ingest.bootstrap import Application
 from ingest.model import Record
 from ingest.objects import keys
 from tests import messages
+from tests.fakes.ingested import ingest_messages
 from tests.fakes.mail_values import mailbox
-from tests.unit.cli.conftest import Ingest, ingest_messages
+from tests.unit.cli.conftest import Ingest
 
 PLAIN = messages.small(1).octets
 WITH_PART = messages.with_attachment(2, 3_000).octets

@@ -13,6 +13,7 @@ from ulid import ULID
 from ingest.objects import keys
 from ingest.objects.counted import CountedStore
 from ingest.objects.log import StoreLog
+from ingest.observability import metrics
 from ingest.settings import Settings
 from ingest.tasks import tasks
 from ingest.tasks.app import configuration
@@ -117,8 +118,11 @@ def test_a_damaged_commit_object_holds_up_no_other(
     path.write_bytes(path.read_bytes()[:-1])
     if lost == "everything":
         application.redis.flushall()
+    damaged = metrics.errors.labels("proof")._value
+    before = damaged.get()
     with capture_logs() as logs:
         tasks.read_back()
+    assert damaged.get() > before
     assert application.ledger.unknown_batches(batches) == [batches[1]]
     assert application.checkpoints.epoch()
     assert {each["batch"] for each in logs if each["log_level"] == "error"} == {batches[1]}
