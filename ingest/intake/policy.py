@@ -89,12 +89,14 @@ def plan(
     return Plan(tuple(retrieve), tuple(delete), tuple(keep))
 
 
-def may_delete(rule: DeleteRule, committed_at: float, horizon: Horizon) -> bool:
-    """Whether a message committed then may leave the server now."""
+def may_delete(rule: DeleteRule, committed_at: float | None, horizon: Horizon) -> bool:
+    """Whether a message committed then, or only now (None), may leave the server now."""
     if rule.mode == "after":
-        return horizon.now >= committed_at + rule.after.total_seconds()
+        at = horizon.now if committed_at is None else committed_at
+        return horizon.now >= at + rule.after.total_seconds()
     if rule.mode == "published":
-        return committed_at + 1 <= horizon.accepted_before  # it is dated to the second before
+        # It is dated to the second before. What is only committed now is published later.
+        return committed_at is not None and committed_at + 1 <= horizon.accepted_before
     return rule.mode == "committed"
 
 

@@ -339,8 +339,8 @@ class Session:
         """Whether this record may be deleted now, and whether it was committed before."""
         committed = self._ledger.committed(self._mailbox.id, [record_id])
         horizon = self._ledger.horizon(self._mailbox.id)
-        at = committed.get(record_id, horizon.now)
-        return policy.may_delete(self._rule, at, horizon), record_id in committed
+        at = committed.get(record_id)
+        return policy.may_delete(self._rule, at, horizon), at is not None
 
     # What came of it
 

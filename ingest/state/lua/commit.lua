@@ -13,7 +13,7 @@ local now = math.floor(clock())
 local time = restoring and tonumber(ARGV[4]) or now
 local stamp = struct.pack('>I4', time)
 local clear = redis.call('EXISTS', KEYS[4]) == 1
-local put = 0
+local put, put_at = 0, now
 local i = 6
 local entries, names = {}, {}
 
@@ -33,8 +33,13 @@ while i <= #ARGV do
   local dated = stamp
   if redis.call('ZADD', KEYS[3], 'NX', time, record) == 1 then
     for event = i, i + 3 * (events - 1), 3 do
-      redis.call('XADD', KEYS[6], '*', 'id', ARGV[event], 'type', ARGV[event + 1],
-        'mailbox', ARGV[1], 'json', ARGV[event + 2])
+      put_at = parts(redis.call('XADD', KEYS[6], '*', 'id', ARGV[event], 'type', ARGV[event + 1],
+        'mailbox', ARGV[1], 'json', ARGV[event + 2])) / 1000
+    end
+    if not restoring and put_at >= time + 1 then
+      -- The clock was set back, which ids of events never are: a record is no older than its own.
+      redis.call('ZADD', KEYS[3], math.floor(put_at), record)
+      dated = struct.pack('>I4', math.floor(put_at))
     end
     put = put + events
     if math.floor(string.byte(entry) / 8) % 2 == 1 then
@@ -58,7 +63,7 @@ while i <= #ARGV do
 end
 flush()
 if restoring and put > 0 then
-  redis.call('SET', KEYS[8], now + 1)
+  redis.call('SET', KEYS[8], math.max(now, put_at) + 1)
 end
 redis.call('ZADD', KEYS[5], now, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[5]))

@@ -188,6 +188,13 @@ def test_after_publishing_a_message_is_deleted_once_every_sink_has_its_event() -
     assert not may_delete(PUBLISHED, waits_since - 0.5, HORIZON)
 
 
+def test_what_is_committed_only_now_was_not_published_whatever_the_clock_says() -> None:
+    set_back = Horizon(now=NOW - 300, accepted_before=NOW)
+    assert not may_delete(PUBLISHED, None, set_back)
+    assert not may_delete(A_WEEK, None, set_back)
+    assert may_delete(COMMITTED, None, set_back)
+
+
 def test_what_was_only_rehearsed_is_retrieved_once_it_is_meant() -> None:
     listed = Listed(1, 100, "a")
     rehearsed = {"a": msgspec.structs.replace(entry(), rehearsal=True)}

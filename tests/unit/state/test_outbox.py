@@ -196,3 +196,20 @@ def test_what_a_read_back_put_is_not_accepted_because_its_record_is_old(client: 
     outbox.acknowledge([event.entry])
     done = ledger.horizon(mailbox().id)
     assert done.accepted_before == done.now
+
+
+def test_an_event_that_waits_is_not_accepted_because_the_clock_was_set_back(client: Redis) -> None:
+    client.set("mail-ingest:epoch", "e")
+    ledger, outbox = RedisLedger(client), Outbox(client, "stream")
+    lease = Schedule(client).claim_mailbox(mailbox(), 60)
+    assert lease
+    ahead = int(time.time() * 1000) + 30_000
+    client.xadd(KEY, {"id": "e", "type": "t", "mailbox": "m", "json": "{}"}, id=f"{ahead}-0")
+    outbox.acknowledge(entries(outbox.read(10)))
+    outbox.trim()
+    ledger.commit(lease, [commitment("x")])
+    horizon = ledger.horizon(mailbox().id)
+    entry = ledger.known(lease.mailbox, ["u1"])["u1"]
+    assert entry.committed_at + 1 > horizon.accepted_before
+    [committed_at] = ledger.committed(lease.mailbox, [entry.record_id]).values()
+    assert committed_at == entry.committed_at
