@@ -226,14 +226,17 @@ _STORE = Dashboard(
             {"{{check}}": f"sum by (check) (increase({of('readiness_failures_total')}[5m]))"},
         ),
         Panel(
+            "Audits",
+            "Messages whose stored octets were proven, within two hours; all but proven stay 0.",
+            {"{{outcome}}": f"sum by (outcome) (increase({of('audited_total')}[2h]))"},
+        ),
+        Panel(
             "Damage",
             "Objects that are missing, or not what was stored, per second. Must stay 0.",
             {"{{code}}": rate("errors_total", "code", 'code=~"object_missing|proof"')},
         ),
     ),
 )
-
-_RELAY = 'task="relay"'
 
 _OUTBOX = Dashboard(
     "outbox",
@@ -272,11 +275,6 @@ _OUTBOX = Dashboard(
             "Of the 1 % of all messages that may be late. Below 0 the service level is missed.",
             '1 - avg_over_time(job:mail_ingest_late:ratio_rate1h{job="$job"}[30d]) / 0.01',
             "percentunit",
-        ),
-        stat(
-            "Relays that failed, 1 h",
-            "Each is tried again within a second.",
-            f"sum(increase({of('task_failures_total', _RELAY)}[1h]))",
         ),
     ),
 )
