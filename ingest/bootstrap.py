@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.isolation import run_isolated
 from ingest.model import Lease, Mailbox, Record
+from ingest.objects.ahead import ahead
 from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
@@ -39,7 +41,7 @@ from ingest.state.embedded import EmbeddedValkey
 from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
 from ingest.state.quarantine import Quarantine
-from ingest.state.readback import Commit, ReadBack, skipping_damage
+from ingest.state.readback import Commit, ReadBack, undamaged
 from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
 from ingest.state.schedule import Schedule
@@ -259,6 +261,7 @@ def open_application(
         keeper = LeaseKeeper(schedule, settings.lease_seconds)
         stack.callback(keeper.close)
         outbox = Outbox(redis, SINK)
+        committer = stack.enter_context(_committer())
         yield Application(
             settings=settings,
             redis=redis,
@@ -277,13 +280,13 @@ def open_application(
             read_back=ReadBack(
                 redis,
                 store,
-                lambda since: _commits(log, since),
+                lambda since: _commits(log, committer, since),
                 spread_seconds=settings.poll_seconds,
                 beat=beat,
             ),
             shutdown=shutdown,
             beat=beat,
-            committer=stack.enter_context(_committer()),
+            committer=committer,
         )
 
 
@@ -300,10 +303,12 @@ def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
     return ThreadPoolExecutor(_COMMITTERS, thread_name_prefix="commit")
 
 
-def _commits(log: StoreLog, since: datetime | None) -> Iterator[Commit]:
-    for batch in log.committed(since):
-        with skipping_damage(batch):
-            yield Commit(batch, log.records(batch))
+def _commits(log: StoreLog, executor: Executor, since: datetime | None) -> Iterator[Commit]:
+    def read(batch: str) -> Commit:
+        return Commit(batch, log.records(batch))
+
+    commits = ahead(executor, partial(undamaged, read), log.committed(since))
+    return (commit for commit in commits if commit)
 
 
 def _session_settings(settings: Settings) -> SessionSettings:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 _SHORT_ID = 12
 
+_EVENTS = {
+    "accepted": "events accepted by {}",
+    "waiting": "events waiting for {}",
+    "unknown": "events unknown for {}",
+}
+_NO_SINK = "events asked for by no sink yet"
 _ON_THE_SERVER = {
     "confirmed": "deleted on its server",
     "open": "perhaps still on its server",
@@ -118,7 +124,7 @@ def _line(audited: Audited) -> str:
         f"{listed} ({audited.listed_octets:,} octets)",
         f"stored ({audited.octets:,} octets, SHA-256 {audited.sha256[:_SHORT_ID]})",
         f"committed{when} in {audited.batch}",
-        *(f"events {state} by {sink}" for sink, state in audited.events.items()),
+        *([_EVENTS[state].format(sink) for sink, state in audited.events.items()] or [_NO_SINK]),
         f"delete {audited.deleted}",
     ]
     return f"proven  {who}: {', '.join(chain)}"

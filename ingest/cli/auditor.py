@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ingest.cli.events import names
-from ingest.cli.progress import ahead
 from ingest.model import Record
 from ingest.objects import keys
+from ingest.objects.ahead import ahead
 from ingest.objects.audit import Examined, Verdict, examine, positions
 from ingest.objects.sample import pick, random_batches
 from ingest.state.checkpoint import MARGIN

@@ -1,39 +1,14 @@
-"""Long runs over the log: reading ahead, and a bar that shows how far they are."""
+"""A bar that shows how far a long run over the log is."""
 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TypeVar
 
 from ingest.cli import output
 from ingest.objects.keys import begun
-
-_AHEAD = 16
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-
-
-def ahead(
-    executor: Executor, function: Callable[[Item], Answer], items: Iterable[Item]
-) -> Iterator[Answer]:
-    """The function's answers, in the order of the items, a few of them worked on at a time."""
-    waiting: deque[Future[Answer]] = deque()
-    try:
-        for item in items:
-            waiting.append(executor.submit(function, item))
-            if len(waiting) == _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def along(begin: datetime | None, end: datetime) -> Callable[[str], float]:

@@ -120,7 +120,7 @@ def _batches(
     application: Application, log: StoreLog, done: Reconciled
 ) -> Iterator[tuple[str, list[Record]]]:
     """Every batch and its records, read ahead; those that are damaged are said and counted."""
-    from ingest.cli.progress import ahead
+    from ingest.objects.ahead import ahead
 
     def read(batch: str) -> tuple[str, list[Record] | StoreError]:
         try:

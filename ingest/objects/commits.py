@@ -108,7 +108,7 @@ class _Member(NamedTuple):
 
 
 class CommitReader:
-    """Reads a commit object by ranges, its directory once.
+    """Reads a commit object by ranges, its directory once, and a small one as a whole with it.
 
     Every method raises ProofFailed where the object is damaged, and StoreError.
 
@@ -121,6 +121,7 @@ class CommitReader:
         self._store = store
         self._key = key
         self._directory: dict[str, _Member] | None = None
+        self._tail, self._tail_start = b"", 0
 
     @property
     def members(self) -> dict[str, _Member]:
@@ -140,7 +141,7 @@ class CommitReader:
         if not records:
             return
         last, place = records[-1]
-        blocks = self._store.read(self._key, 0, place.stop(last))
+        blocks = self._range(0, place.stop(last))
         buffer, start = bytearray(), 0
         for name, member in records:
             stop = member.stop(name)
@@ -168,7 +169,13 @@ class CommitReader:
         if member is None:
             raise self._damaged(f"has no {name}")
         size = member.stop(name) - member.offset
-        return b"".join(self._store.read(self._key, member.offset, size))
+        return b"".join(self._range(member.offset, size))
+
+    def _range(self, start: int, octets: int) -> Iterator[bytes]:
+        """Octets of the object; those that came with the directory are not asked for again."""
+        if start >= self._tail_start:
+            return iter([self._tail[start - self._tail_start :][:octets]])
+        return self._store.read(self._key, start, octets)
 
     def _decoded(self, name: str, octets: bytes) -> Record:
         try:
@@ -193,12 +200,11 @@ class CommitReader:
         total = self._store.size(self._key)
         tail_start = max(0, total - _TAIL)
         tail = b"".join(self._store.read(self._key, tail_start))
+        self._tail, self._tail_start = tail, tail_start
         size, offset = self._place_of_directory(tail)
         if size > _MAX_DIRECTORY or offset + size > total:
             raise self._damaged("has an impossible directory")
-        if offset >= tail_start:
-            return self._parse_directory(tail[offset - tail_start :][:size])
-        return self._parse_directory(b"".join(self._store.read(self._key, offset, size)))
+        return self._parse_directory(b"".join(self._range(offset, size)))
 
     def _place_of_directory(self, tail: bytes) -> tuple[int, int]:
         end = tail[-_END.size :]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -45,15 +44,15 @@ class ReadBackDone(NamedTuple):
     events: int  # put into the outbox
 
 
-@contextmanager
-def skipping_damage(batch: str) -> Iterator[None]:
-    """Let no commit object that is damaged hold up the others: it is said, and passed over."""
+def undamaged(read: Callable[[str], Commit], batch: str) -> Commit | None:
+    """The batch; None where its commit object is damaged, which is said and holds up no other."""
     try:
-        yield
+        return read(batch)
     except (ProofFailed, ObjectMissing) as error:
         metrics.count_error(error)
         remedy = "restore it from a backup, then: ingest reconcile"
         log.error("batch_not_read_back", batch=batch, reason=str(error), remedy=remedy)  # noqa: TRY400 - no bug of ours
+        return None
 
 
 class ReadBack:
@@ -136,8 +135,7 @@ class ReadBack:
         for chunk in chunks(listed):
             for batch in self._ledger.unknown_batches(chunk):
                 self._beat()
-                with skipping_damage(batch):
-                    commit = read(batch)
+                if commit := undamaged(read, batch):
                     self._checkpoints.hold()
                     events = self._ledger.restore(commit.batch, commit.records)
                     log.warning("batch_read_back", batch=batch, events=events)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from ingest import bootstrap
 from ingest.bootstrap import open_application
 from ingest.errors import StoreUnavailable
 from ingest.intake.stop import Shutdown
+from ingest.model import Record
 from ingest.objects.budget import limit_group
+from ingest.objects.log import StoreLog
 from ingest.settings import Settings
 from tests.fakes.mail_values import mailbox
+from tests.fakes.memory_store import MemoryStore
 from tests.servers.ports import free_port
 from tests.servers.valkey import Valkey
 
@@ -54,3 +62,24 @@ def test_whoever_waits_for_the_store_is_at_work_and_stops_at_a_shutdown(
     ):
         application.store.size("checkpoint.json")
     assert len(beats) >= 3
+
+
+class SlowLog(StoreLog):
+    """A log whose four batches can only be read together."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.together = threading.Barrier(4, timeout=30)
+
+    def committed(self, since: datetime | None = None) -> Iterator[str]:
+        return iter("ABCD")
+
+    def records(self, batch: str) -> list[Record]:
+        self.together.wait()
+        return []
+
+
+def test_a_read_back_reads_several_batches_at_a_time() -> None:
+    with ThreadPoolExecutor(4) as executor:
+        commits = list(bootstrap._commits(SlowLog(), executor, None))
+    assert [commit.batch for commit in commits] == list("ABCD")
