@@ -83,8 +83,9 @@ _ANYWHERE: Mapping[Kind, int] = {
     "brake pulled": 5,
 }
 _RATES_ANYWHERE = (0.003, 0.01, 0.03)
-# Between the commit and the end of a session, where order matters most, it strikes more often.
-_DELICATE = re.compile("put|commit|DELE|QUIT|settle|release|XACK")
+# Between the commit and the end of a session, and in a read-back, where order matters most, it
+# strikes more often.
+_DELICATE = re.compile("put|commit|DELE|QUIT|settle|release|XACK|register|extend|finish")
 _DELICATE_FACTOR = 10
 # Of the others, whenever they could strike: some could at every turn, some once in a session.
 _AT_EVERY_TURN: frozenset[Kind] = frozenset(

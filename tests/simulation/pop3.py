@@ -35,8 +35,14 @@ class Habits(NamedTuple):
     chunk: int  # octets of a read
 
 
-class OnDelete(Protocol):
-    def __call__(self, mailbox: str, message: Message, *, asked: bool) -> None: ...
+class Observer(Protocol):
+    """Told what happens to messages."""
+
+    def deleted(self, mailbox: str, message: Message, *, asked: bool) -> None:
+        """A message is about to be marked, to leave its maildrop, or (not asked) to be hidden."""
+
+    def confirming(self, mailbox: str, retrieved_at: float) -> None:
+        """A QUIT is about to delete; the session last retrieved something then."""
 
 
 @dataclass(eq=False)
@@ -65,7 +71,7 @@ class Server:
         mailbox: its id.
         habits: what it is like.
         faults: what goes wrong.
-        on_left: told of each message that leaves it, when it does, with the mailbox.
+        observer: told what happens to messages.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class Server:
         faults: Faults,
         chance: random.Random,
         scheduler: Scheduler,
-        on_delete: OnDelete,
+        observer: Observer,
     ) -> None:
         self.mailbox = mailbox
         self.habits = habits
@@ -87,7 +93,7 @@ class Server:
         self.journal = Journal()
         self.rule = ""  # the mailbox's delete rule
         self.lying = habits.lies is not None
-        self.on_delete = on_delete
+        self.observer = observer
         self._sessions: list[Session] = []
         self._begun = 0
 
@@ -118,13 +124,13 @@ class Server:
     def remove(self, held: Held) -> None:
         if held in self.messages:  # another session may have been quicker
             self.messages.remove(held)
-            self.on_delete(self.mailbox, held.message, asked=True)
+            self.observer.deleted(self.mailbox, held.message, asked=True)
 
     def hide(self, held: Held) -> None:
         if held in self.messages:
             self.messages.remove(held)
             self.faults.struck["retrieved hidden"] += 1
-            self.on_delete(self.mailbox, held.message, asked=False)
+            self.observer.deleted(self.mailbox, held.message, asked=False)
 
     def listed_octets(self, held: Held) -> int:
         octets = len(held.message.octets)
@@ -147,6 +153,7 @@ class Session:
         self._listed: list[int] = []
         self._marked: dict[int, Held] = {}
         self._retrieved: dict[int, Held] = {}
+        self._retrieved_at = 0.0
 
     @property
     def lost(self) -> bool:
@@ -277,6 +284,7 @@ class Session:
         missing = self._listed[int(argument) - 1] - len(message.octets)
         self._server.journal.shortened += missing > _SHORT
         self._retrieved[int(argument)] = held
+        self._retrieved_at = self.heard_at
         self._send(message.octets)
 
     def _cut_short(self, held: Held) -> Message:
@@ -294,11 +302,13 @@ class Session:
             self._refuse()
             return
         held = self._marked[int(argument)] = self._messages[int(argument) - 1]
-        self._server.on_delete(self._server.mailbox, held.message, asked=True)
+        self._server.observer.deleted(self._server.mailbox, held.message, asked=True)
         self._say("+OK")
 
     def _quit(self, _: str) -> None:
         strikes = self._server.faults.strikes
+        if self._marked:
+            self._server.observer.confirming(self._server.mailbox, self._retrieved_at)
         if not self._signed_in:
             self._say("+OK")
         elif strikes("cut before QUIT was obeyed"):

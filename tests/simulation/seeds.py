@@ -60,7 +60,7 @@ def populate(world: World) -> None:
             faults=world.faults,
             chance=chance,
             scheduler=world.scheduler,
-            on_delete=world.witness.deleted,
+            observer=world.witness,
         )
         server.rule = mailbox.delete
         world.serve(mailbox.port, server)

@@ -11,14 +11,16 @@ from tests.simulation.member import Member
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.scheduler import Process
 from tests.simulation.witness import Held
-from tests.simulation.world import World
+from tests.simulation.world import Hint, World
 
 _DAYS = 8 * 86400.0
 _SNAPSHOTS = 0.02  # of Redis, per step
 _SNAPSHOTS_KEPT = 5
+_READ_BACK_SECONDS = 0.03  # that one takes, by the scheduler's steps
 _WRONG_SECONDS = 600.0  # that a clock is set wrong by
 _GRACE_SECONDS = 2.0
 _BRAKE = f"{PREFIX}brake"
+_READ_BACK = f"{PREFIX}read-back".encode()
 
 
 class Snapshot(NamedTuple):
@@ -64,8 +66,7 @@ class Strikes:
             world.witness.excuses += kind not in {"told to stop", "clock set wrong"}
             self._to_worker[kind](member)
         elif self._snapshot_rate and world.chance.random() < self._snapshot_rate:
-            kept = Snapshot(world.redis.snapshot(), dict(world.witness.redis.leases))
-            self._snapshots = [*self._snapshots, kept][-_SNAPSHOTS_KEPT:]
+            self._snapshots = [*self._snapshots, self._snapshot()][-_SNAPSHOTS_KEPT:]
 
     def _some(self, leases: float) -> float:
         """Seconds, up to so many leases."""
@@ -88,6 +89,7 @@ class Strikes:
         """Longer than the sweep waits; for the others, all that time passes at once."""
         member.process.slept += _DAYS
         self._world.scheduler.now += _DAYS - self._lease_seconds
+        self._world.send(Hint("sweep", ()))
         self._world.scheduler.pause(member.process, self._lease_seconds)
 
     def _stop(self, member: Member) -> None:
@@ -116,6 +118,8 @@ class Strikes:
     def _wipe(self) -> None:
         self._note("Redis wiped")
         self.wipe()
+        if self._snapshot_rate:
+            self._world.scheduler.spawn("redis", self._outside, self._die_while_read_back)
 
     def wipe(self) -> None:
         """Redis dies, and has forgotten everything."""
@@ -123,19 +127,34 @@ class Strikes:
         self._world.witness.redis.leases.clear()
         self._world.witness.redis_lost_data = True
 
+    def _die_while_read_back(self) -> None:
+        """Redis dies once more, with the beginning of its read-back on its disk."""
+        world = self._world
+        world.scheduler.wait(lambda: _READ_BACK in world.redis.values)
+        kept = self._snapshot()
+        world.scheduler.sleep(world.chance.uniform(0, _READ_BACK_SECONDS))
+        self._restart(kept)
+
     def _roll_back(self) -> None:
-        if not self._snapshots:
-            return
+        if self._snapshots:
+            self._restart(self._world.chance.choice(self._snapshots))
+
+    def _restart(self, kept: Snapshot) -> None:
         self._note("Redis rolled back")
-        kept = self._world.chance.choice(self._snapshots)
         self._world.redis.restart(kept.octets)
         self._world.witness.redis.leases = dict(kept.leases)
         self._world.witness.redis_lost_data = True
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._world.redis.snapshot(), dict(self._world.witness.redis.leases))
 
     def _step_clock(self) -> None:
         self._note("Redis clock stepped")
         self._world.redis_offset += self._world.chance.uniform(-1, 2) * self._lease_seconds
 
     def _pull_brake(self) -> None:
-        self._world.faults.struck["brake pulled"] += 1
-        self._world.redis.call("SET", _BRAKE, "a person pulled it")
+        world = self._world
+        if not world.witness.redis.braked:
+            world.faults.struck["brake pulled"] += 1
+            world.witness.braked_at = world.scheduler.now
+            world.redis.call("SET", _BRAKE, "a person pulled it")

@@ -26,7 +26,7 @@ from tests.simulation.redis_keys import Answer
 from tests.simulation.redis_server import RedisServer
 
 _KEEPING = {"never", "shadow"}
-_EPOCH = f"{PREFIX}epoch".encode()
+_BRAKE, _EPOCH = (f"{PREFIX}{name}".encode() for name in ("brake", "epoch"))
 _NOT_PARSED = "not-parsed"  # the defect
 _SCHEME = "memory:///"
 
@@ -157,6 +157,11 @@ class RedisWitness:
         self._servers = servers
         self.leases: dict[str, Held] = {}
 
+    @property
+    def braked(self) -> bool:
+        """Whether the brake is on."""
+        return _BRAKE in self._redis.values
+
     def asked(self, request: Request, call: Callable[[], Answer]) -> Answer:
         """Let Redis answer, and see that only who holds a mailbox changes anything."""
         name, arguments = request.name, request.arguments
@@ -227,6 +232,7 @@ class Witness:
         self.poison: set[str] = set()  # SHA-256 of what the parser breaks or dies of
         self.excuses = 0  # for attempts that nobody could take back
         self.redis_lost_data = False
+        self.braked_at = 0.0  # when a person last pulled the brake
 
     def delivered_to(self, mailbox: str, message: Message) -> None:
         """A message comes into a maildrop."""
@@ -243,6 +249,11 @@ class Witness:
         told = rule != "published" or self.is_published(mailbox, message.sha256)
         if asked and (rule in _KEEPING or not told):
             raise Broken("13 delete rule", f"a message of {mailbox} is deleted, though {rule}")
+
+    def confirming(self, mailbox: str, retrieved_at: float) -> None:
+        """A QUIT is about to delete: the brake is asked right before, after all was retrieved."""
+        if self.redis.braked and retrieved_at > self.braked_at:
+            raise Broken("13 delete rule", f"messages of {mailbox} are deleted under the brake")
 
     def arrived(self, event: OutboxEvent) -> None:
         """The sink got an event."""
