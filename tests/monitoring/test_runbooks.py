@@ -82,14 +82,16 @@ def test_a_command_or_option_that_does_not_exist_is_noticed() -> None:
 
 
 @every_runbook
-def test_every_metric_setting_event_and_runbook_that_a_runbook_names_exists(path: Path) -> None:
+def test_every_metric_setting_event_code_and_runbook_that_a_runbook_names_exists(
+    path: Path,
+) -> None:
     text = path.read_text()
     known = exposed_names() | {rule.record for rule in rules()}
     assert metrics_in(text) <= known
     settings = {f"INGEST_{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
     assert set(re.findall(r"\bINGEST_\w+", text)) <= settings
-    for event in re.findall(r"events? `(\w+)`", text):
-        assert f'"{event}"' in SOURCES, event
+    for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text):  # events, codes, tasks
+        assert f'"{name}"' in SOURCES or name in known, name
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (RUNBOOKS / link).is_file(), link
 
