@@ -99,6 +99,7 @@ class Scheduler:
         self.trace: deque[Step] = deque(maxlen=_SHOWN)
         self.digest = 0  # of the whole trace
         self.failure: BaseException | None = None
+        self.alone: Process | None = None  # while it is set, no other process does anything
         self.on_step: Callable[[str], None] = lambda _: None  # before a step; may kill its task
         self.on_note: Callable[[Step], object] = lambda _: None
         self.current = self._outside = Task("outside", Process("outside"), lambda: None)
@@ -224,11 +225,13 @@ class Scheduler:
         return self._outside
 
     def _is_ready(self, task: Task) -> bool:
-        paused = task.process.paused_until > self.now
+        paused = task.process.paused_until > self.now or self.alone not in {None, task.process}
         return not paused and (task.due <= self.now or task.ready())
 
     def _soonest(self, task: Task) -> float:
         """When a task that waits may be ready, if nobody else does anything."""
+        if self.alone not in {None, task.process}:
+            return math.inf
         due = 0.0 if task.ready() else task.due
         return max(due, task.process.paused_until)
 
@@ -307,6 +310,8 @@ class SimulatedExecutor(Executor):
         future = SimulatedFuture[Answer](self._scheduler)
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 answer = fn(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - an executor hands on whatever was raised

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ingest.bootstrap import SINK
+from ingest.bootstrap import SINK, Application
 from ingest.objects import keys
 from tests.simulation.faults import Habit, Kind
 from tests.simulation.patches import Simulated
@@ -97,11 +97,10 @@ class Simulation:
         world.scheduler.run(lambda: False, self._chance.randint(*_TROUBLE))
         self._calm()
         if self._chance.random() < _LOST_BEFORE_THE_END:
-            self._lose_redis()
+            self._alone(self._lose_redis)
         self._drain()
-        self._simulated.run_task(Hint("read_back", ()))
-        self._check_index()
-        self._lose_redis()
+        self._alone(self._compare)
+        self._alone(self._lose_redis)
         self._drain()
         self._sweep()
         world.witness.check_messages()
@@ -178,29 +177,48 @@ class Simulation:
             return "a lease"
         return "an event" if self._unpublished() else ""
 
+    def _alone(self, job: Callable[[Application], object]) -> None:
+        """Let a process of its own do something, while all others stand still."""
+        world, done = self._world, list[bool]()
+        member = world.start_child()
+
+        def run() -> None:
+            job(member.application)
+            done.append(True)
+            world.end(member)
+
+        world.scheduler.spawn(member.process.name, member.process, run)
+        world.scheduler.alone = member.process
+        world.scheduler.run(lambda: bool(done), _MOST_STEPS)
+        world.scheduler.alone = None
+
     def _sweep(self) -> None:
         """Nothing is left of what was never committed, when it is old enough."""
         world = self._world
         world.scheduler.now += _SWEPT_AFTER
-        self._simulated.run_task(Hint("sweep", ()))
+        self._alone(lambda _: self._simulated.run_task(Hint("sweep", ())))
         left = [*world.witness.store.orphans(), *(one.key for one in world.store.uploads)]
         if left:
             raise Broken("8 swept", ", ".join(left))
 
-    def _lose_redis(self) -> None:
+    def _compare(self, application: Application) -> None:
+        """Find what dead workers left, and see that the index is whole then."""
+        self._simulated.run_task(Hint("read_back", ()))
+        self._check_index(application)
+
+    def _lose_redis(self, application: Application) -> None:
         """Redis loses everything, and has the same again from the store."""
-        application = self._world.member.application
         self._simulated.run_task(Hint("read_back", ()))
         waiting = self._unpublished()
         self._strikes.wipe()
         application.read_back.run_if_lost()
-        self._check_index()
+        self._check_index(application)
         if not waiting <= self._unpublished():
             raise Broken("10 read back", "events that waited do so no more")
 
-    def _check_index(self) -> None:
+    def _check_index(self, application: Application) -> None:
         """Redis knows what the store has, back to where the checkpoint says that all is done."""
-        checkpoint = self._world.member.application.checkpoints.read()
+        checkpoint = application.checkpoints.read()
         since = checkpoint.before if checkpoint else None
         expected = {
             (record.mailbox, record.id)
