@@ -55,9 +55,10 @@ def reconcile(
 ) -> None:
     """Rebuild ledger and outbox from the object store.
 
-    Safe at any time and any number of times, also beside workers: what Redis knows stays as it is,
-    and events that every sink is known to have are not put again. Workers notice by themselves
-    where Redis lost data, and read back what they need; this reads all, or since a time.
+    Safe at any time and any number of times, also beside workers: what Redis knows stays as it is.
+    Of the whole log, events that every sink is known to have are not put again. Since a time, all
+    are of whose messages Redis does not know: after a damaged object was restored, or where sinks
+    lost what they had. Their ids are the same. Workers notice by themselves where Redis lost data.
 
     JSON: {"batches", "records", "events", "requests", "seconds", "projected", ...}.
     """
@@ -95,14 +96,12 @@ def _read_back(application: Application, begin: datetime | None) -> Reconciled:
         for batch, records in _batches(application, StoreLog(counted), done):
             done.batches += 1
             done.records += len(records)
-            if accepted and begun(batch) < accepted:  # then no sink lacks its events
-                wanted = [
-                    msgspec.structs.replace(record, events=())
-                    for record in records
-                    if record.mailbox in polled
-                ]
-            else:
-                wanted = records
+            wanted = records
+            if accepted and begun(batch) < accepted:  # then every sink had its events
+                wanted = [record for record in records if record.mailbox in polled]
+                if not begin:
+                    wanted = [msgspec.structs.replace(record, events=()) for record in wanted]
+            if any(record.events for record in wanted):
                 application.checkpoints.hold()
             done.events += application.ledger.restore(batch, wanted)
             show(fraction(batch), f"{done.records:,} records")

@@ -50,7 +50,7 @@ def undamaged(read: Callable[[str], Commit], batch: str) -> Commit | None:
         return read(batch)
     except (ProofFailed, ObjectMissing) as error:
         metrics.count_error(error)
-        remedy = "restore it from a backup, then: ingest reconcile"
+        remedy = "restore it from a backup, then: ingest reconcile --since, from before its time"
         log.error("batch_not_read_back", batch=batch, reason=str(error), remedy=remedy)  # noqa: TRY400 - no bug of ours
         return None
 

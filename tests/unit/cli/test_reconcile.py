@@ -87,6 +87,25 @@ def test_events_that_every_sink_has_are_not_put_again(
     assert not application.redis.exists("mail-ingest:entries:mb-c")
 
 
+def test_since_a_time_events_are_put_again_of_messages_that_redis_does_not_know(
+    application: Application, ingest: Ingest, home: Path
+) -> None:
+    application.registry.add(mailbox())
+    commit(application, 48 * HOUR, "known")
+    damaged = commit(application, 47 * HOUR, "damaged")
+    commit(application, 47 * HOUR, "of one that was removed", of="mb-c")
+    path = home / "store" / keys.commit(damaged)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    application.checkpoints.write(NOW, application.checkpoints.look())
+    assert ingest("reconcile").code == 7
+    path.write_bytes(whole)
+    (done,) = ingest("reconcile", "--since", "3d", "--json").json
+    assert (done["records"], done["events"]) == (3, 1)
+    assert events(application) == [record("damaged").events[0].id]
+    assert not application.redis.exists("mail-ingest:entries:mb-c")
+
+
 def test_a_checkpoint_claims_nothing_of_an_old_batch_before_the_sink_has_its_events(
     application: Application, ingest: Ingest
 ) -> None:
