@@ -1,90 +1,21 @@
-"""The compose file: whether it is one, and whether the product takes what it gives."""
+"""Whether the compose file is one, and whether the product takes what it gives."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
 
-import msgspec
 import pytest
 import yaml
 
 import ingest
 from ingest.settings import Settings, from_environment
+from tests.chart.compose import FILE, SECRETS, Compose, filled
 from tests.chart.render import ROOT
-
-FILE = ROOT / "deploy" / "compose.yaml"
-SECRETS = {"VALKEY_PASSWORD": "secret", "S3_SECRET": "secret", "INGEST_KEYS": "secret"}
-
-
-class _Fields(msgspec.Struct, forbid_unknown_fields=True):
-    """Part of the Compose Specification, as far as the file uses it."""
-
-
-class Build(_Fields):
-    context: str
-    dockerfile: str
-
-
-class Health(_Fields):
-    test: list[str]
-    interval: str
-    timeout: str
-    start_period: str
-
-
-class Condition(_Fields):
-    condition: Literal["service_started", "service_healthy", "service_completed_successfully"]
-
-
-class Mount(_Fields):
-    source: str
-    target: str
-
-
-class Service(_Fields):
-    image: str
-    restart: Literal["unless-stopped"]
-    read_only: bool
-    cap_drop: list[str]
-    security_opt: list[str]
-    cap_add: list[str] = []
-    build: Build | None = None
-    user: str = ""
-    command: list[str] = []
-    environment: dict[str, str] = {}
-    depends_on: dict[str, Condition] = {}
-    healthcheck: Health | None = None
-    stop_grace_period: str = ""
-    tmpfs: list[str] = []
-    volumes: list[str] = []
-    ports: list[str] = []
-    configs: list[Mount] = []
-
-
-class Config(_Fields):
-    content: str
-
-
-class Compose(_Fields):
-    name: str
-    services: dict[str, Service]
-    configs: dict[str, Config]
-    volumes: dict[str, None]
 
 
 @pytest.fixture(scope="module")
 def compose() -> Compose:
-    """The file, its variables filled in."""
-
-    def fill(found: re.Match[str]) -> str:
-        return SECRETS[found["name"]]
-
-    text = re.sub(r"\$\{(?P<name>\w+)(:\?[^}]*)?\}", fill, FILE.read_text())
-    assert "$" not in text
-    content: dict[str, Any] = yaml.safe_load(text)
-    ours = {key: value for key, value in content.items() if not key.startswith("x-")}
-    return msgspec.convert(ours, Compose)
+    return filled()
 
 
 def test_every_variable_must_be_given_and_is_explained() -> None:

@@ -355,13 +355,14 @@ def test_two_long_names_stay_two() -> None:
     assert not one & other
 
 
-def test_a_change_of_settings_replaces_the_pods() -> None:
-    def sums(change: dict[str, Any]) -> list[str]:
-        return [
-            each["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
-            for each in of_kind(render(scenario("default", change)), "Deployment")
-        ]
+def test_a_change_of_settings_replaces_the_pods_that_read_them() -> None:
+    def metadata(change: dict[str, Any]) -> dict[str, Any]:
+        objects = of_kind(render(scenario("embedded-valkey", change)), "Deployment", "StatefulSet")
+        return {
+            each["metadata"]["labels"][COMPONENT]: each["spec"]["template"]["metadata"]
+            for each in objects
+        }
 
-    before, after = sums({}), sums({"settings": {"INGEST_POLL_SECONDS": 31}})
-    assert len(set(before)) == len(set(after)) == 1
-    assert before != after
+    before, after = metadata({}), metadata({"settings": {"INGEST_POLL_SECONDS": 31}})
+    replaced = {component for component in before if before[component] != after[component]}
+    assert replaced == {*WORKERS, "beat"}

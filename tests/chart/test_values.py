@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from helm_python import HelmError
+import yaml
+from helm_python import Chart, HelmError
 
 import ingest
 from ingest.settings import Settings
+from tests.chart.kinds import VERSIONS
 from tests.chart.readme import README, readme
-from tests.chart.render import DIRECTORY, Values, chart, notes, overlaid, render, scenario
+from tests.chart.render import (
+    DIRECTORY,
+    NAMESPACE,
+    Values,
+    chart,
+    notes,
+    only,
+    overlaid,
+    render,
+    scenario,
+)
 from tests.chart.values import Documented, documented
 
 # Settings that other values stand for.
@@ -165,10 +179,24 @@ def test_settings_are_those_of_the_product() -> None:
     assert schema["properties"]["settings"]["properties"] == expected
 
 
+def test_values_of_a_file_mean_the_same_as_those_given(tmp_path: Path) -> None:
+    # Helm reads a file's numbers as floats, and large ones would print as 8.59e+09.
+    given = scenario("existing-secrets")
+    copied = shutil.copytree(DIRECTORY, tmp_path / "chart")
+    (copied / "values.yaml").write_text(yaml.safe_dump(overlaid(chart().values, given)))
+    with Chart.load(copied) as loaded:
+        rendered = loaded.render({}, name="orders", namespace=NAMESPACE)
+
+    settings = rendered["mail-ingest/templates/settings.yaml"]
+    assert yaml.safe_load(settings) == only(render(given), "ConfigMap")
+    assert "8589934592" in settings
+
+
 def test_defaults_agree_with_the_product() -> None:
     defaults = chart().values
     assert defaults["settings"] == {"INGEST_GRACE_SECONDS": Settings(home="").grace_seconds}
     assert defaults["workers"]["poll"]["concurrency"] == Settings(home="").concurrency
+    assert chart().metadata["kubeVersion"] == f">={VERSIONS[0]}.0-0"
     assert chart().metadata["appVersion"] == chart().metadata["version"] == ingest.__version__
 
 

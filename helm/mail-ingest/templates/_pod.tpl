@@ -57,8 +57,11 @@ checksum/urls: {{ printf "%s %s" .Values.redis.url .Values.events.url | sha256su
 {{- $root := first . -}}
 labels:
   {{- merge (include "mail-ingest.labels" . | fromYaml) $root.Values.podLabels | toYaml | nindent 2 }}
+{{- $checksums := ternary dict (include "mail-ingest.checksums" $root | fromYaml) (eq (index . 1) "valkey") }}
+{{- with merge $checksums $root.Values.podAnnotations }}
 annotations:
-  {{- merge (include "mail-ingest.checksums" $root | fromYaml) $root.Values.podAnnotations | toYaml | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* How the pods of a Deployment are spread. (list root component) */}}
