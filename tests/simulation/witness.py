@@ -227,7 +227,7 @@ class Witness:
         self.store = StoreWitness(store)
         self.redis = RedisWitness(redis, self.servers)
         self.delivered: Counter[tuple[str, str]] = Counter()  # by mailbox and SHA-256
-        self.published: dict[str, set[str]] = {}  # event id to the bytes it was published with
+        self.published: dict[str, list[str]] = {}  # event id to the bytes it was published with
         self._names: dict[tuple[str, str, str], str] = {}  # event ids by mailbox, SHA-256 and type
         self.poison: set[str] = set()  # SHA-256 of what the parser breaks or dies of
         self.excuses = 0  # for attempts that nobody could take back
@@ -257,7 +257,7 @@ class Witness:
 
     def arrived(self, event: OutboxEvent) -> None:
         """The sink got an event."""
-        known = self.published.setdefault(event.id, set())
+        known = self.published.setdefault(event.id, [])
         if event.json in known:
             return
         records = self.store.events(event.id)
@@ -269,7 +269,7 @@ class Witness:
             raise Broken("4 events", f"record {record.id} was published by another id before")
         if known and not (self.redis_lost_data and len(records) > 1):
             raise Broken("4 events", f"event {event.id} was published with other bytes before")
-        known.add(event.json)
+        known.append(event.json)
         if missing := self.store.dangling(event.json):
             raise Broken("6 references", f"event {event.id}: {missing}")
 
