@@ -52,7 +52,8 @@ lock: $(VENV)/dev.stamp ## Bring requirements/ up to pyproject.toml; pins that s
 
 # Index-free, so that a lock says nothing about where it was made.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+	--generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
+	--custom-compile-command 'make lock'
 
 .PHONY: clean
 clean: ## Remove the environment and caches (never ingested mail or bench results)
