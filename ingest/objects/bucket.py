@@ -34,6 +34,17 @@ _CLOCK_AGE = 600.0  # seconds for which an answer's Date header tells the time
 _SET_BACK = 60.0  # seconds by which an earlier Date is a clock that was set back
 _CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]{1,64}/[\w!#$&^.+-]{1,128}", re.ASCII)  # RFC 6838 4.2
 
+# What is in every answer of a store. A proxy in between may say 200 to what it did not pass on.
+_ALWAYS_SAID = {
+    "put_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "list_objects_v2": "IsTruncated",
+}
+
 
 def _client(options: S3Options) -> S3Client:
     config = Config(
@@ -117,6 +128,13 @@ class Bucket:
             if isinstance(error, ClientError):
                 self._note_date(error.response)
             raise explain(error, what, self.name, self._host) from error
+        if _ALWAYS_SAID.get(operation, "ResponseMetadata") not in answer:
+            if "Body" in answer:
+                answer["Body"].close()
+            raise StoreUnavailable(
+                f"can't {what}: what answers at {self._host} is no S3 store",
+                remedy="see that INGEST_S3_ENDPOINT is right, and look at proxies in between",
+            )
         self._note_date(answer)
         return dict(answer)
 

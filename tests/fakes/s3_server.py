@@ -156,7 +156,7 @@ class _Answers(BaseHTTPRequestHandler):
                 stored = self.server.uploads.pop(upload)
                 self.server.objects[key] = b"".join(stored[number] for number in sorted(stored))
                 root = "CompleteMultipartUploadResult"
-                return 200, f"{XML}<{root}><Key>k</Key></{root}>".encode(), {}
+                return 200, f"{XML}<{root}><ETag>e</ETag></{root}>".encode(), {}
             case "AbortMultipartUpload":
                 del self.server.uploads[upload]
                 return 204, b"", {}

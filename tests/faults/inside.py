@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from unittest import mock
 
+from structlog.testing import capture_logs
+
 from ingest import failpoints
 from ingest.bootstrap import Application, open_application
 from ingest.cli.sign_in import register
@@ -106,10 +108,22 @@ class Inside:
 
 
 @contextmanager
-def inside(ours: Fleet, maildrop: Maildrop, port: int, ca_file: str = "") -> Iterator[Inside]:
+def inside(
+    ours: Fleet,
+    maildrop: Maildrop,
+    port: int = 0,
+    *,
+    ca_file: str = "",
+    mailbox: Mailbox | None = None,
+) -> Iterator[Inside]:
     """A worker with the settings of a fleet, and one mailbox, for the length of the block.
 
-    With a `ca_file` the session is under TLS.
+    Args:
+        ours: the fleet.
+        maildrop: of the mailbox.
+        port: where its server is; the mailbox is registered.
+        ca_file: for a session under TLS.
+        mailbox: one that is registered already.
     """
     with (
         mock.patch.dict(os.environ, ours.environment),
@@ -117,15 +131,14 @@ def inside(ours: Fleet, maildrop: Maildrop, port: int, ca_file: str = "") -> Ite
         mock.patch.object(tasks, "_YOUNG", timedelta(seconds=1.5)),
         # How long a failure of store or Redis keeps a worker from claiming and deleting.
         mock.patch.multiple(pressure, _STORE_SECONDS=0.2, _REDIS_SECONDS=0.2),
+        capture_logs(),  # nobody reads them, and what is rendered takes time
     ):
         made = worker.Worker(ours.settings)
-        worker._worker = made
         try:
-            yield Inside(
-                ours, maildrop, made, _registered(made.application, maildrop, port, ca_file)
-            )
+            mailbox = mailbox or _registered(made.application, maildrop, port, ca_file)
+            with mock.patch.object(worker, "_worker", made):
+                yield Inside(ours, maildrop, made, mailbox)
         finally:
-            worker._worker = None
             made.close()
 
 
