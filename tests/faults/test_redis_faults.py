@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Timer
 
@@ -33,6 +33,23 @@ def fragile() -> Iterator[Valkey]:
         yield server
 
 
+Later = Callable[[float, Callable[[Valkey], None]], None]
+
+
+@pytest.fixture
+def later(fragile: Valkey) -> Iterator[Later]:
+    """Does something to it so many seconds later, at the latest when the test is over."""
+    timers: list[Timer] = []
+
+    def begin(seconds: float, action: Callable[[Valkey], None]) -> None:
+        timers.append(Timer(seconds, action, [fragile]))
+        timers[-1].start()
+
+    yield begin
+    for timer in timers:
+        timer.join()
+
+
 @pytest.fixture
 def ours(tmp_path: Path, fragile: Valkey, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Fleet]:
     settings = {
@@ -53,12 +70,12 @@ def worker(ours: Fleet, dovecot: Dovecot, maildrop: Maildrop) -> Iterator[Inside
 
 @pytest.mark.parametrize("point", ["ledger-updated", "quit-answered", "published"])
 def test_a_redis_that_died_and_lost_its_last_writes_loses_no_message(
-    point: Failpoint, worker: Inside, fragile: Valkey
+    point: Failpoint, worker: Inside, fragile: Valkey, later: Later
 ) -> None:
     def die() -> None:
         fragile.kill()
         fragile.truncate(400)
-        Timer(1, fragile.start).start()
+        later(1, Valkey.start)
 
     worker.deliver(MESSAGES)
     worker.turn_into(point, die)
@@ -118,11 +135,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("point", ["listed", "ledger-updated", "quit-answered", "published"])
 def test_a_redis_that_hangs_for_longer_than_we_wait_loses_no_message(
-    point: Failpoint, worker: Inside, fragile: Valkey
+    point: Failpoint, worker: Inside, fragile: Valkey, later: Later
 ) -> None:
     def hang() -> None:
         fragile.pause()
-        Timer(2, fragile.resume).start()
+        later(2, Valkey.resume)
 
     worker.deliver(MESSAGES)
     worker.turn_into(point, hang)
