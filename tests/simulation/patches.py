@@ -35,7 +35,8 @@ from ingest.transport import sockets
 from tests.simulation.child import Child
 from tests.simulation.mail import BREAKS_PARSER, KILLS_PARSER, PRIVATE
 from tests.simulation.member import Member, patch_bootstrap
-from tests.simulation.pop3 import PASSWORD, Socket
+from tests.simulation.pop3 import Socket
+from tests.simulation.pop3_session import PASSWORD
 from tests.simulation.world import Hint, World
 
 PASSWORD_VARIABLE = "SIMULATED_PASSWORD"

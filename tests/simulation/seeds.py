@@ -132,7 +132,7 @@ def _habits(world: World) -> Habits:
     unique_ids = chance.choice(_UNIQUE_IDS)
     if unique_ids != "kept":
         world.faults.struck[unique_ids] += 1
-    hides = chance.random() < 0.2
+    hides = chance.random() < 0.3
     # A message that was tried too often is taken to be as it comes, and may then be hidden.
     doubling = hides and world.faults.has(_DOUBLING)
     return Habits(
