@@ -65,7 +65,7 @@ def populate(world: World) -> None:
         server.rule = mailbox.delete
         world.serve(mailbox.port, server)
         application.registry.add(mailbox)
-        for _ in range(chance.choice((0, 1, 2, 3, 4, 9))):
+        for _ in range(chance.choice((0, 1, 2, 3, 7))):
             deliver(world, server)
     application.prepare()
 
