@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,11 @@ PACKAGES = {"dovecot": dovecot_package, "prometheus": prometheus_package}
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 _user_numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """In the background SIGINT is ignored, and so it would be by what tests end with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,9 +62,14 @@ class Ingest:
         disk: SmallDisk | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> Result:
+        variables = {**self.environment, **environment}
+        if disk:  # where there is no room for coverage's figures either
+            variables = {
+                name: text for name, text in variables.items() if not name.startswith("COVERAGE_")
+            }
         done = subprocess.run(
             self.arguments(*words, disk=disk),
-            env={**self.environment, **environment},
+            env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
