@@ -127,7 +127,7 @@ def _feed(
         raise ValueError("the parser broke")
     if start.startswith(KILLS_PARSER):
         simulated.world.faults.struck["parser killed"] += 1
-        simulated.world.witness.excuses += 1
+        simulated.world.witness.excuse()
         simulated.world.end(simulated.world.member)
     return feed(splitter, octets)
 

@@ -142,7 +142,7 @@ class Simulation:
         for member in (*world.members, *world.children):
             member.process.paused_until = 0.0
         world.scheduler.now += _CALM_AFTER
-        world.witness.excuses += 1  # leases are lost by that, and with them what attempts counted
+        world.witness.excuse()  # leases are lost by that, and with them what attempts counted
         self._resume()
 
     def _resume(self) -> None:

@@ -63,7 +63,8 @@ class Strikes:
             self._to_all[kind]()
         elif kind and (member := world.found()):
             world.faults.struck[kind] += 1
-            world.witness.excuses += kind not in {"told to stop", "clock set wrong"}
+            if kind not in {"told to stop", "clock set wrong"}:
+                world.witness.excuse()
             self._to_worker[kind](member)
         elif self._snapshot_rate and world.chance.random() < self._snapshot_rate:
             self._snapshots = [*self._snapshots, self._snapshot()][-_SNAPSHOTS_KEPT:]
@@ -98,6 +99,8 @@ class Strikes:
 
         def end() -> None:
             world.scheduler.sleep(2 * _GRACE_SECONDS)
+            if member.busy:
+                world.witness.excuse()
             world.end(member)
 
         world.scheduler.spawn("orchestrator", self._outside, end)
@@ -109,7 +112,7 @@ class Strikes:
 
     def _note(self, kind: Kind) -> None:
         self._world.faults.struck[kind] += 1
-        self._world.witness.excuses += 1
+        self._world.witness.excuse()
 
     def _pass_time(self) -> None:
         self._note("time passes")
@@ -143,6 +146,7 @@ class Strikes:
         self._note("Redis rolled back")
         self._world.redis.restart(kept.octets)
         self._world.witness.redis.leases = dict(kept.leases)
+        self._world.witness.excuse_all()
         self._world.witness.redis_lost_data = True
 
     def _snapshot(self) -> Snapshot:

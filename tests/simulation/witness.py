@@ -230,7 +230,7 @@ class Witness:
         self.published: dict[str, list[str]] = {}  # event id to the bytes it was published with
         self._names: dict[tuple[str, str, str], str] = {}  # event ids by mailbox, SHA-256 and type
         self.poison: set[str] = set()  # SHA-256 of what the parser breaks or dies of
-        self.excuses = 0  # for attempts that nobody could take back
+        self._excuses: Counter[str] = Counter()  # see `excuse`, by mailbox
         self.redis_lost_data = False
         self.braked_at = 0.0  # when a person last pulled the brake
 
@@ -314,20 +314,28 @@ class Witness:
     def isolated(self, mailbox: str) -> None:
         """Messages are about to be tried in a process of their own."""
         poisoned = any(one.message.poison for one in self.servers[mailbox].messages)
-        if not poisoned and not self._excuses(mailbox):
+        if not poisoned and not self._excused(mailbox):
             raise Broken("12 quarantine", f"messages of {mailbox} are suspected of nothing")
 
     def _check_quarantine(self, record: Record) -> None:
         """Only what the parser broke of, or what was tried too often for reasons nobody knows."""
         unparsed = any(defect.name == _NOT_PARSED for defect in record.defects)
-        excuses = self._excuses(record.mailbox)
+        excuses = self._excused(record.mailbox)
         if unparsed and record.sha256 not in self.poison and excuses < MOST_ATTEMPTS:
             raise Broken("12 quarantine", f"{record.id} after {excuses} unexplained ends")
 
-    def _excuses(self, mailbox: str) -> int:
+    def excuse(self, attempts: int = 1) -> None:
+        """So many attempts at messages of mailboxes that are leased may never be taken back."""
+        self._excuses.update(dict.fromkeys(self.redis.leases, attempts))
+
+    def excuse_all(self) -> None:
+        """Any attempt may be counted that was taken back, or cleared by a commit."""
+        self._excuses.update(list(self.servers))
+
+    def _excused(self, mailbox: str) -> int:
         """How many attempts nobody could take back, at most."""
         journal = self.servers[mailbox].journal
-        return self.excuses + journal.shortened + journal.broken
+        return self._excuses[mailbox] + journal.shortened + journal.broken
 
     def check_references(self) -> None:
         """Every published event resolves."""

@@ -182,5 +182,5 @@ class World:
         """A failure may leave an attempt counted twice, or not taken back."""
         if not self.faults.strikes(kind):
             return False
-        self.witness.excuses += 2
+        self.witness.excuse(2)
         return True
