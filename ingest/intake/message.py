@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import msgspec
@@ -64,6 +66,16 @@ class Thresholds(NamedTuple):
 
 class Unparsable(Exception):
     """The MIME parser broke on this message: a bug of ours. The message is stored unparsed."""
+
+
+def described(error: Unparsable) -> dict[str, object]:
+    """What broke, and where: without the exception's text, which may quote the message."""
+    cause = error.__cause__
+    frames = traceback.extract_tb(cause.__traceback__ if cause else None)
+    return {
+        "error": type(cause).__name__,
+        "frames": [f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames],
+    }
 
 
 class Draft:

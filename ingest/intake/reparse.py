@@ -46,7 +46,7 @@ def reparse(
             draft.end()
         except Unparsable as error:
             raise IngestError(
-                f"message {record.id} still can't be parsed: {error.__cause__!r}",
+                f"message {record.id} still can't be parsed: {type(error.__cause__).__name__}",
                 remedy="it stays in quarantine, whole: ingest quarantine export",
             ) from error
         version, skeleton = draft.commit(

@@ -28,7 +28,7 @@ from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
-from ingest.intake.message import Draft, Thresholds, Unparsable
+from ingest.intake.message import Draft, Thresholds, Unparsable, described
 from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.queue import Queue, SessionLimits
 from ingest.intake.report import SessionReport, Watch, note_committed, note_deleted
@@ -298,8 +298,9 @@ class Session:
                     if self._watch:
                         self._watch.received(len(octets))
                 draft.end()
-            except Unparsable:
-                log.exception("message_unparsable", number=listed.number)
+            except Unparsable as error:
+                seen = described(error)
+                log.error("message_unparsable", number=listed.number, **seen)  # noqa: TRY400 - its text may quote mail
                 self._unparsable.append(listed)
                 for _ in retrieval:
                     self._stop.check()

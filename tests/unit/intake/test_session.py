@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.errors import (
     CommandRefused,
@@ -465,6 +466,23 @@ def test_a_message_that_breaks_the_parser_is_stored_unparsed_in_the_same_session
     assert {defect.name for record in world.records() for defect in record.defects} == {
         "not-parsed"
     }
+
+
+def test_what_breaks_the_parser_is_logged_without_what_the_message_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaks(_: object, octets: memoryview) -> list[object]:
+        raise ValueError(bytes(octets).decode())
+
+    monkeypatch.setattr(splitter.Splitter, "feed", breaks)
+    world = World()
+    world.deliver(ONE)
+    with capture_logs() as lines:
+        world.session()
+    [line] = [line for line in lines if line["event"] == "message_unparsable"]
+    assert line["error"] == "ValueError"
+    assert "test_session.py" in line["frames"][-1]
+    assert "first" not in str(lines)
 
 
 def test_no_session_ends_with_quit_that_retrieved_a_message_and_stored_it_nowhere(
