@@ -18,10 +18,15 @@ demo: $(if $(S3),$(VENV)/s3.stamp,$(VENV)/run.stamp) ## Watch mail being ingeste
 	@$(BIN)/ingest demo $(if $(S3),--s3)
 
 .PHONY: test
-test: $(VENV)/dev.stamp ## Lint, types, layers, then every test against real servers
+test: $(VENV)/dev.stamp ## Lint, types, layers, then the tests, against real servers
 	@tests/servers/system-packages
 	@$(MAKE) lint
-	@$(BIN)/pytest -q --cov --cov-report= --cov-fail-under=$(COVERAGE_FLOOR)
+	@$(BIN)/pytest -q -m "not exam" --cov --cov-report= --cov-fail-under=$(COVERAGE_FLOOR)
+
+.PHONY: faults
+faults: $(VENV)/dev.stamp ## Kill, stop and starve real processes at every point: what `make test` has no time for
+	@tests/servers/system-packages
+	@$(BIN)/pytest -q tests/faults
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Lint, types and layers alone

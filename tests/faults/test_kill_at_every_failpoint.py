@@ -33,6 +33,13 @@ LARGE_OCTETS = 20_000_000  # three blocks of a multipart upload
 TIMES = {"octets-received": 12, "dele-answered": 5, "part-block-uploaded": 2, "ledger-updated": 2}
 # Those that only a worker after another one's death comes to.
 AFTERMATH = {"batch-read-back", "batch-swept"}
+# Those that every run of the tests tries.
+ALWAYS = {"commit-written", "quit-sent", "published"}
+POINTS = [
+    pytest.param(one, marks=() if one in ALWAYS else pytest.mark.exam)
+    for one in FAILPOINTS
+    if one not in AFTERMATH
+]
 
 
 @pytest.fixture
@@ -94,7 +101,7 @@ def assert_the_sweep_leaves_only_what_is_referred_to(ours: Fleet) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("point", [one for one in FAILPOINTS if one not in AFTERMATH])
+@pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_there_loses_nothing_and_says_nothing_twice(
     point: str, ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
 ) -> None:
@@ -109,6 +116,7 @@ def test_a_worker_killed_there_loses_nothing_and_says_nothing_twice(
     assert_the_sweep_leaves_only_what_is_referred_to(ours)
 
 
+@pytest.mark.exam
 @pytest.mark.timeout(120)
 def test_a_worker_killed_while_it_reads_back_leaves_the_rest_to_the_next(
     ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, valkey: Valkey
@@ -125,6 +133,7 @@ def test_a_worker_killed_while_it_reads_back_leaves_the_rest_to_the_next(
     assert_all_arrived_once(ours, maildrop, expected)
 
 
+@pytest.mark.exam
 @pytest.mark.timeout(120)
 def test_a_worker_killed_while_it_sweeps_leaves_the_rest_to_the_next(
     ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
