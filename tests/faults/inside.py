@@ -57,12 +57,31 @@ class Inside:
         self._expected |= delivered(self._maildrop, everything)
 
     def turn(self) -> None:
-        """A session whether one is due or not, the relay, and maintenance."""
-        for task in (self._poll, self._worker.relay.drain, tasks.read_back):
+        """A session, the relay, and maintenance."""
+        for task in (self.session, self._worker.relay.drain, tasks.read_back):
             try:
                 task()
             except IngestError as error:
                 self.failures.append(error)
+
+    def session(self) -> None:
+        """A session with the mailbox, due or not, unless somebody has a lease on it.
+
+        Raises:
+            IngestError: it failed.
+        """
+        application = self._worker.application
+        with suppress(StateError):  # it may be due all the same
+            application.schedule.schedule(self.mailbox, 0)
+        settings = application.settings
+        lease = application.schedule.claim(
+            self.mailbox.group, settings.group_slots, settings.lease_seconds
+        )
+        if lease:
+            failpoints.reach("claimed")
+            self._worker.poller.poll(lease)
+        else:
+            time.sleep(0.05)  # an earlier session's lease has not expired yet
 
     def turn_into(self, point: Failpoint, strike: Callable[[], object], times: int = 1) -> None:
         """Take a turn, and strike when it comes to the point for the so-manieth time."""
@@ -92,20 +111,6 @@ class Inside:
             self.turn()
         assert_nothing_has_two_ids(self._ours, self._expected)
 
-    def _poll(self) -> None:
-        application = self._worker.application
-        with suppress(StateError):  # it may be due all the same
-            application.schedule.schedule(self.mailbox, 0)
-        settings = application.settings
-        lease = application.schedule.claim(
-            self.mailbox.group, settings.group_slots, settings.lease_seconds
-        )
-        if lease:
-            failpoints.reach("claimed")
-            self._worker.poller.poll(lease)
-        else:
-            time.sleep(0.05)  # an earlier session's lease has not expired yet
-
 
 @contextmanager
 def inside(
@@ -134,6 +139,10 @@ def inside(
         capture_logs(),  # nobody reads them, and what is rendered takes time
     ):
         made = worker.Worker(ours.settings)
+        # Suspects are tried in this process, too: no message of these tests can take it down.
+        made.poller._run_isolated = lambda mailbox, lease, stop: made.application._run_session(
+            mailbox, lease, stop, None, isolated=True
+        )
         try:
             mailbox = mailbox or _registered(made.application, maildrop, port, ca_file)
             with mock.patch.object(worker, "_worker", made):

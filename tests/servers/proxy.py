@@ -34,6 +34,7 @@ class Proxy:
     cut_up: int | None = None  # cut once so many octets went from client to server
     cut_down: int | None = None  # cut once so many octets went from server to client
     stall_down: int | None = None  # pass so many octets to the client, then no more, but stay open
+    flip_down: int | None = None  # change this octet, counted from one, on its way to the client
     host: str = HOST
     port: int = 0
     connections: int = 0  # accepted so far
@@ -49,6 +50,7 @@ class Proxy:
     def limit_down(self, octets: bytes) -> tuple[bytes, bool]:
         """What of a block from the server may pass, and whether to cut after it."""
         passed, cut = _limited(octets, self.octets_down, self.cut_down)
+        passed = _flipped(passed, self.octets_down, self.flip_down)
         passed, _ = _limited(passed, self.octets_down, self.stall_down)
         self.octets_down += len(passed)
         return passed, cut
@@ -59,6 +61,13 @@ def _limited(octets: bytes, so_far: int, limit: int | None) -> tuple[bytes, bool
     if limit is None:
         return octets, False
     return octets[: max(limit - so_far, 0)], so_far + len(octets) >= limit
+
+
+def _flipped(octets: bytes, so_far: int, place: int | None) -> bytes:
+    """The same, but for a bit where the place is among them."""
+    if place is None or not 0 <= (at := place - so_far - 1) < len(octets):
+        return octets
+    return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
 
 
 @contextlib.contextmanager

@@ -88,3 +88,11 @@ def test_a_server_that_is_not_there_ends_the_connection() -> None:
         port = listener.getsockname()[1]
     with tcp_proxy(HOST, port) as proxy:
         assert received(proxy.port) == b""
+
+
+def test_one_octet_is_changed_on_its_way_from_the_server() -> None:
+    octets = bytes(200_000)
+    with sender(octets) as port, tcp_proxy(HOST, port) as proxy:
+        proxy.flip_down = 70_001
+        assert received(proxy.port) == octets[:70_000] + b"\1" + octets[70_001:]
+        assert received(proxy.port) == octets
