@@ -25,6 +25,8 @@ from tests.servers.proxy import Proxy, tcp_proxy
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey
 
+pytestmark = pytest.mark.exam
+
 SESSIONS = 4  # in which a mailbox must be drained once its line is whole
 
 Direction = Literal["up", "down"]

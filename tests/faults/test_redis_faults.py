@@ -23,6 +23,8 @@ from tests.servers.proxy import Proxy, tcp_proxy
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey, valkey_server
 
+pytestmark = pytest.mark.exam
+
 MESSAGES = [messages.small(seed).octets for seed in range(12)]
 
 

@@ -22,6 +22,8 @@ from tests.servers.s3_proxy import Fault, S3Proxy, error, s3_proxy
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey
 
+pytestmark = pytest.mark.exam
+
 COMMIT, PART = "commit.zip", "part-2"
 # Each way of a message's octets into the store: operation, and the end of the key.
 WRITES = [

@@ -25,6 +25,8 @@ from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey
 
+pytestmark = pytest.mark.exam
+
 # In the middle of the large message, and of the second batch.
 POINTS = {
     "octets-received": "60",
