@@ -60,7 +60,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "worker_soft_shutdown_timeout": float(settings.grace_seconds),
         "worker_enable_soft_shutdown_on_idle": False,
-        "beat_scheduler": "celery.beat:Scheduler",  # in memory: nothing of beat's is worth keeping
+        "beat_scheduler": "ingest.tasks.clock:Clock",
         "beat_schedule": {
             "tick": _entry("tick", _TICK_SECONDS),
             "relay": _entry("relay", _TICK_SECONDS),

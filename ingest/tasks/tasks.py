@@ -15,6 +15,8 @@ from ingest.objects.spot_check import spot_check
 from ingest.objects.sweep import sweep as sweep_store
 from ingest.state.readback import Commit
 from ingest.tasks.app import HINT_SECONDS, POLL, app
+from ingest.tasks.clock import MOST_HINTS
+from ingest.tasks.pulse import TASK as PULSE
 from ingest.tasks.worker import current
 
 log = structlog.get_logger()
@@ -27,19 +29,21 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _AUDITED = 100  # messages an hour
 
-_MOST_HINTS = 1000
+
+@app.task(name=PULSE)
+def pulse() -> None:
+    """Show that this worker consumes."""
+    current().heartbeat.beat()
 
 
 @app.task(name="tick")
 def tick() -> None:
     """Hint at each group that has mailboxes due, as often as it has slots."""
     worker = current()
-    worker.heartbeat.beat()
     settings = worker.application.settings
     if worker.application.checkpoints.epoch() is None:
         read_back.apply_async(expires=HINT_SECONDS)
-    # A hint that nobody has time for expires only when it is taken: more of them help nobody.
-    if worker.application.redis.llen(POLL) < _MOST_HINTS:
+    if worker.application.redis.llen(POLL) < MOST_HINTS:
         for group, due in worker.application.schedule.groups_due().items():
             for _ in range(min(due, settings.group_slots)):
                 poll.apply_async((group,), expires=HINT_SECONDS)
@@ -50,7 +54,6 @@ def tick() -> None:
 def poll(group: str) -> None:
     """Hold sessions with the due mailboxes of a group. Ticks go on hinting at those still due."""
     worker = current()
-    worker.heartbeat.beat()
     if worker.poller.poll_group(group):
         relay.apply_async(expires=HINT_SECONDS)
 
@@ -58,9 +61,7 @@ def poll(group: str) -> None:
 @app.task(name="relay")
 def relay() -> None:
     """Move events from the outbox to the sink."""
-    worker = current()
-    worker.heartbeat.beat()
-    worker.relay.drain()
+    current().relay.drain()
 
 
 @app.task(name="read_back")

@@ -17,11 +17,12 @@ from ingest.observability.health import HealthServer, Heartbeat
 from ingest.observability.logging import configure
 from ingest.settings import Settings
 from ingest.state.connect import persistence
+from ingest.tasks.app import app
+from ingest.tasks.pulse import Pulse
 
 log = structlog.get_logger()
 
-# Beat ticks every second, so a consumer that consumes beats the heart as often; one whose threads
-# are all in sessions does it there.
+# Four hints of the worker to itself; one whose threads are all in sessions beats the heart there.
 _HEARTBEAT_SECONDS = 60.0
 
 
@@ -36,6 +37,8 @@ class Worker:
         self.application: Application = self._stack.enter_context(
             open_application(settings, beat=self.heartbeat.beat)
         )
+        self.pulse = Pulse(app, self.application.redis, self.heartbeat)
+        self._stack.callback(self.pulse.close)
         self.poller: Poller = self.application.poller()
         self.relay: Relay = self.application.relay()
         if settings.metrics_port:
@@ -100,6 +103,7 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     configure(settings.log_format, settings.log_level)  # Celery sets logging up after this signal
     try:
         _worker = Worker(settings)
+        _worker.pulse.start()
         found = persistence(_worker.application.redis)
         _worker.application.prepare()
     except Exception as error:
