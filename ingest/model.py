@@ -75,6 +75,7 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str = ""  # PEM file to trust instead of the system's authorities
     delete: str = "committed"  # see DeleteRule
     paused: str = ""  # why it is not polled; empty: it is
+    source: str = ""  # which declarations keep it (`ingest mailbox apply`); empty: people do
 
     @property
     def group(self) -> str:

@@ -33,6 +33,7 @@ class Shown(msgspec.Struct, kw_only=True):
     password: str  # env:NAME, file:PATH or "sealed"
     delete: str
     paused: str
+    source: str  # the declarations that keep it; empty: people do, with `ingest mailbox`
     ca_file: str
     state: str  # in words
     polled_at: datetime | None  # end of the last session

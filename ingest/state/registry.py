@@ -178,11 +178,11 @@ class Registry:
         Raises:
             RegistryError: another one has its name or its account.
         """
-        old = _claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
+        old = claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
         answer = self._redis.call(
             "register",
             [self._mailboxes, self._claims],
-            [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *_claims(mailbox)],
+            [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *claims(mailbox)],
         )
         if len(answer) > 1:
             raise self._taken(mailbox, text(answer[0]), text(answer[1]))
@@ -190,17 +190,17 @@ class Registry:
 
     def _forget(self, mailbox: str) -> None:
         while seen := self._known(mailbox):
-            claims = _claims(msgspec.json.decode(seen, type=Mailbox))
+            held = claims(msgspec.json.decode(seen, type=Mailbox))
             self._redis.call(
                 "register",
                 [self._mailboxes, self._claims],
-                [mailbox, seen, "", len(claims), *claims],
+                [mailbox, seen, "", len(held), *held],
             )
 
     def _refuse_taken(self, mailbox: Mailbox) -> None:
-        claims = _claims(mailbox)
-        owners = self._redis.run("HMGET", self._claims, *claims)
-        for claim, owner in zip(claims, owners, strict=True):
+        wanted = claims(mailbox)
+        owners = self._redis.run("HMGET", self._claims, *wanted)
+        for claim, owner in zip(wanted, owners, strict=True):
             if owner and text(owner) != mailbox.id:
                 raise self._taken(mailbox, claim, text(owner))
 
@@ -253,7 +253,8 @@ def _key(mailbox: str) -> str:
     return f"{_FOLDER}{mailbox}.json"
 
 
-def _claims(mailbox: Mailbox) -> list[str]:
+def claims(mailbox: Mailbox) -> list[str]:
+    """What no other mailbox may have: its name and its account, not readable."""
     account = f"{mailbox.host}\n{mailbox.port}\n{mailbox.username}".casefold()
     # An address is personal: its hash serves as well.
     return [_name_claim(mailbox.name), "account:" + hashlib.sha256(account.encode()).hexdigest()]
