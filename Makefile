@@ -53,6 +53,7 @@ lock: $(VENV)/dev.stamp ## Bring requirements/ up to pyproject.toml; pins that s
 	@$(COMPILE) pyproject.toml --all-extras --group dev --group build -o requirements/dev.txt
 	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	@$(COMPILE) pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) pyproject.toml --extra embedded --extra tracing -c requirements/dev.txt -o requirements/image.txt
 	@$(COMPILE) pyproject.toml --extra embedded --extra seaweedfs -c requirements/dev.txt -o requirements/s3.txt
 
 # Index-free, so that a lock says nothing about where it was made.
