@@ -26,6 +26,7 @@ from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.isolation import run_isolated
+from ingest.memory import tune_allocator
 from ingest.model import Lease, Mailbox, Record
 from ingest.objects.ahead import ahead
 from ingest.objects.budget import Budget, limit_group
@@ -60,9 +61,6 @@ if TYPE_CHECKING:
 SINK = "stream"
 
 _COMMITTERS = 16
-
-# Larger than any block that is taken and given back for each piece of a message.
-_KEPT_OCTETS = 2 * 1024 * 1024
 
 
 def redis_url(settings: Settings) -> str:
@@ -247,7 +245,7 @@ def open_application(
         beat()
         return shutdown.final
 
-    _keep_freed_memory()
+    tune_allocator()
     with ExitStack() as stack:
         if settings.embedded:
             stack.enter_context(EmbeddedValkey(settings.valkey_directory))
@@ -288,15 +286,6 @@ def open_application(
             beat=beat,
             committer=committer,
         )
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep the blocks that messages pass through.
-
-    glibc returns a freed block of over 128 KiB to the system, and the next one costs page faults:
-    half the time of a large message. Once it has seen a larger block freed, it keeps those below.
-    """
-    bytearray(_KEPT_OCTETS)
 
 
 def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
