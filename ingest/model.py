@@ -61,6 +61,23 @@ class DeleteRule(msgspec.Struct, frozen=True):
         return f"after {span // _SECONDS[unit]}{unit}"
 
 
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and as whom a canary's probes are submitted (RFC 6409)."""
+
+    host: str
+    port: int
+    tls: Tls = "starttls"
+    username: str = ""  # empty: without signing in
+    password: str = ""  # a reference, as a mailbox's
+    ca_file: str = ""  # as a mailbox's
+    sender: str  # envelope and From address
+    recipient: str  # an address whose mail arrives in the mailbox
+
+    def __repr__(self) -> str:
+        """Name the server alone: addresses are personal, a secret is secret."""
+        return f"Submission(host={self.host!r}, port={self.port})"
+
+
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     """Our configured account for one maildrop."""
 
@@ -76,6 +93,7 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     delete: str = "committed"  # see DeleteRule
     paused: str = ""  # why it is not polled; empty: it is
     source: str = ""  # which declarations keep it (`ingest mailbox apply`); empty: people do
+    canary: Submission | None = None  # how probes are sent to it; None: it is no canary
 
     @property
     def group(self) -> str:

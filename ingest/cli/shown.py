@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ingest.cli import output
+from ingest.cli import output, submission
 from ingest.intake.policy import Standing
 from ingest.model import Mailbox
 
@@ -35,6 +35,7 @@ class Shown(msgspec.Struct, kw_only=True):
     paused: str
     source: str  # the declarations that keep it; empty: people do, with `ingest mailbox`
     ca_file: str
+    canary: str  # where its probes are submitted; empty: it is no canary
     state: str  # in words
     polled_at: datetime | None  # end of the last session
     failures: int  # sessions in a row; our own failures, of Redis say, don't count
@@ -44,7 +45,10 @@ class Shown(msgspec.Struct, kw_only=True):
 def shown(application: Application, mailbox: Mailbox) -> Shown:
     """What is known of a mailbox."""
     standing = standing_of(application, mailbox)
-    facts = msgspec.structs.asdict(mailbox) | {"password": password_place(mailbox)}
+    facts = msgspec.structs.asdict(mailbox) | {
+        "password": password_place(mailbox),
+        "canary": submission.address_of(mailbox.canary) if mailbox.canary else "",
+    }
     return Shown(
         address=address_of(mailbox),
         state=_state(application, mailbox, standing),

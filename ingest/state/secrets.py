@@ -1,7 +1,13 @@
-"""Passwords of mailboxes: where they are, and how they are kept when we keep them."""
+"""Passwords of mailboxes: where they are, and how they are kept when we keep them.
+
+The keys that seal them also sign, by keys that are derived from them.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +15,8 @@ from typing import Final
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ingest.errors import RegistryError, SettingsError
 
@@ -29,7 +37,7 @@ def new_key() -> str:
 
 
 class Keyring:
-    """Seals passwords with its first key, and opens what any of its keys sealed.
+    """Seals and signs with its first key; opens and accepts what any of its keys did.
 
     Args:
         keys: Fernet keys, 32 octets in URL-safe base64 each. Without any, nothing can be sealed.
@@ -47,6 +55,7 @@ class Keyring:
                 remedy="a key is 32 octets in URL-safe base64: see INGEST_KEYS, INGEST_KEYS_FILE",
             ) from None
         self._fernets = MultiFernet(fernets) if fernets else None
+        self._signing = [_signing_key(key) for key in keys]
 
     def __repr__(self) -> str:
         """No keys."""
@@ -90,6 +99,19 @@ class Keyring:
             return reference
         return self.seal(self.reveal(reference, mailbox), mailbox)
 
+    def sign(self, octets: bytes) -> str:
+        """Our signature: HMAC-SHA256, hexadecimal.
+
+        Raises:
+            SettingsError: there is no key.
+        """
+        self._any()
+        return _signature(self._signing[0], octets)
+
+    def is_signed(self, octets: bytes, signature: str) -> bool:
+        """Whether the signature, ASCII, of these octets is ours, by any key."""
+        return any(hmac.compare_digest(_signature(key, octets), signature) for key in self._signing)
+
     def _open(self, token: str, mailbox: str) -> str:
         try:
             sealed = msgspec.json.decode(self._any().decrypt(token), type=_Sealed)
@@ -113,6 +135,16 @@ class Keyring:
                 remedy="set INGEST_KEYS or INGEST_KEYS_FILE",
             )
         return self._fernets
+
+
+def _signing_key(key: str) -> bytes:
+    """Another key than the one that seals: neither's output tells of the other (RFC 5869)."""
+    derive = HKDF(SHA256(), length=32, salt=None, info=b"mail-ingest/signature/1")
+    return derive.derive(base64.urlsafe_b64decode(key))
+
+
+def _signature(key: bytes, octets: bytes) -> str:
+    return hmac.new(key, octets, hashlib.sha256).hexdigest()
 
 
 def _set_password(mailbox: str) -> str:

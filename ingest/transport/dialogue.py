@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
@@ -11,15 +10,11 @@ from ingest.errors import ConnectionFailed, RemoteProtocolError
 from ingest.pop3.commands import Command
 from ingest.pop3.connection import Connection
 from ingest.pop3.events import Event, Lines, ListingEnd, Reply
+from ingest.transport.quoting import Quoting
 from ingest.transport.sockets import Wire
-
-MAX_QUOTED = 200  # characters of a server's text in an error
 
 _Said = TypeVar("_Said")
 _Meaning = TypeVar("_Meaning")
-
-_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"']+@[^\s<>()\[\],;:\"']+")
-_CONTROL = re.compile(r"[^\x20-\x7e]+")
 
 
 class Dialogue:
@@ -37,9 +32,7 @@ class Dialogue:
         self.peer: Final = peer
         self.connection: Final = Connection()
         self.spoke_at = time.monotonic()  # when we last sent something
-        hidden = [rf"{re.escape(secret)}[\w+/=]*" for secret in secrets if secret]
-        hidden += [rf"(?<!\w){re.escape(username)}(?!\w)"] if username else []
-        self._private = re.compile("|".join(hidden) or r"(?!)", re.IGNORECASE)
+        self.quoted: Final = Quoting(username, secrets).quoted
         self._events = self._received()
 
     def send(self, *commands: Command) -> None:
@@ -84,12 +77,6 @@ class Dialogue:
             return reader(said)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{self.peer}: {error}") from None
-
-    def quoted(self, text: str) -> str:
-        """The server's words, fit for a log: no addresses, nothing private, no controls."""
-        text = self._private.sub("<private>", text)
-        text = _CONTROL.sub(" ", _ADDRESS.sub("<address>", text)).strip()
-        return text[:MAX_QUOTED]
 
     def _received(self) -> Iterator[Event]:
         connection, wire = self.connection, self.wire

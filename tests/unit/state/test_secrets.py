@@ -110,3 +110,18 @@ def test_a_password_itself_is_no_reference_and_is_not_shown(
         keyring.reveal(reference, "mb-a")
     assert "secret" not in f"{caught.value}{caught.value.remedy}"
     assert "ingest mailbox set mb-a --password" in caught.value.remedy
+
+
+def test_what_a_key_signed_is_accepted_by_whoever_has_that_key() -> None:
+    old, new = new_key(), new_key()
+    signature = Keyring([old]).sign(b"octets")
+    assert Keyring([new, old]).is_signed(b"octets", signature)
+    assert not Keyring([new]).is_signed(b"octets", signature)
+    assert not Keyring([old]).is_signed(b"other octets", signature)
+    assert not Keyring([]).is_signed(b"octets", signature)
+    assert Keyring([new, old]).sign(b"octets") == Keyring([new]).sign(b"octets")
+
+
+def test_nothing_is_signed_without_a_key() -> None:
+    with pytest.raises(SettingsError, match="no key"):
+        Keyring([]).sign(b"octets")
