@@ -9,6 +9,8 @@ a third of what it costs otherwise. Layout, big-endian:
     header hash     32   zeros where there is none
     listed octets    8
     committed at     4   seconds since the epoch; Lua appends it, by Redis's clock
+
+What a newer version may append stays as it is, and is not looked at.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def pack_head(record: Record) -> bytes:
 
 def unpack(octets: bytes) -> LedgerEntry:
     """The entry."""
-    flags, record_id, header, listed_octets, committed_at = _WHOLE.unpack(octets)
+    flags, record_id, header, listed_octets, committed_at = _WHOLE.unpack_from(octets)
     return LedgerEntry(
         record_id=record_id.hex(),
         listed_octets=listed_octets,

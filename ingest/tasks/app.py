@@ -7,10 +7,11 @@ and no beat entry per mailbox, and a hint expires when others have followed it.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import SecurityWarning
 
 from ingest.bootstrap import redis_url
@@ -72,5 +73,17 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = Celery("mail-ingest")
+class Hinted(Task[..., Any]):
+    """A task that does not mind what a newer version's hint says besides."""
+
+    abstract = True
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - Celery's
+        """Do what the hint asks for, by what it says that is known here."""
+        known = inspect.signature(self.run).parameters
+        more = {name: value for name, value in more.items() if name in known}
+        return self.run(*arguments[: len(known)], **more)
+
+
+app: Celery[Task[..., Any]] = Celery("mail-ingest", task_cls=Hinted)
 app.config_from_object(configuration(from_environment()))

@@ -34,3 +34,8 @@ def test_an_entry_is_the_same_but_for_a_bit_where_the_message_was_not_parsed() -
     unparsed = msgspec.structs.replace(RECORD, defects=(Defect(NOT_PARSED),))
     assert unpack(pack_head(unparsed) + TIME) == unpack(pack_head(RECORD) + TIME)
     assert pack_head(unparsed)[0] == pack_head(RECORD)[0] | 8
+
+
+def test_what_a_newer_version_appends_to_an_entry_is_no_obstacle() -> None:
+    entry = pack_head(RECORD) + TIME
+    assert unpack(entry + b"\1\2") == unpack(entry)

@@ -8,6 +8,7 @@ from redis import Redis
 
 from ingest.errors import RegistryError, StoreUnavailable
 from ingest.model import Mailbox
+from ingest.state.commands import Commands
 from ingest.state.registry import Registry, new_mailbox_id
 from tests.fakes.mail_values import mailbox
 from tests.fakes.memory_store import MemoryStore
@@ -182,7 +183,7 @@ def test_a_change_while_mailboxes_are_read_back_stands(
     read = worker._read
     new = changed(one, delete="never")
 
-    def slowly(key: str) -> Mailbox:
+    def slowly(key: str) -> tuple[Mailbox, bytes]:
         found = read(key)
         if person.get("a") == one:
             person.update(new, seen=one)
@@ -255,3 +256,31 @@ def test_an_object_that_is_no_mailbox_holds_up_no_other(
         "mailboxes/mb-1.json",
         "mailboxes/mb-c.json",
     ]
+
+
+def of_a_newer_version(one: Mailbox) -> bytes:
+    fields = msgspec.json.decode(msgspec.json.encode(one))
+    return msgspec.json.encode({**fields, "colour": {"red": 1}})
+
+
+def test_what_a_newer_version_says_of_a_mailbox_survives_a_change_by_this_one(
+    registry: Registry, store: MemoryStore, client: Redis
+) -> None:
+    one = registry.add(mailbox("a"))
+    run = Commands(client).run
+    run("HSET", "mail-ingest:mailboxes", "mb-a", of_a_newer_version(one))
+    registry.update(changed(one, delete="never"), seen=one)
+    assert registry.get("a").delete == "never"
+    stored = msgspec.json.decode(store.objects["mailboxes/mb-a.json"])
+    assert (stored["colour"], stored["delete"]) == ({"red": 1}, "never")
+    assert run("HGET", "mail-ingest:mailboxes", "mb-a") == store.objects["mailboxes/mb-a.json"]
+
+
+def test_what_a_newer_version_says_of_a_mailbox_survives_a_restoration_by_this_one(
+    registry: Registry, store: MemoryStore, client: Redis
+) -> None:
+    newer = of_a_newer_version(mailbox("a"))
+    store.put("mailboxes/mb-a.json", newer)
+    assert registry.restore().added == [mailbox("a")]
+    assert Commands(client).run("HGET", "mail-ingest:mailboxes", "mb-a") == newer
+    assert registry.restore().added == []

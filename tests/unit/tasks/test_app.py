@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
+
+from celery import Celery
+
 from ingest.settings import Settings
-from ingest.tasks.app import configuration
+from ingest.tasks.app import Hinted, configuration
 
 CLOCKS_DIFFER = 25  # seconds
 
@@ -13,3 +18,14 @@ def test_no_hint_of_beat_is_over_for_a_worker_whose_clock_is_ahead() -> None:
     tasks = {entry["task"] for entry in schedule.values()}
     assert tasks == {"tick", "relay", "read_back", "sweep", "audit"}
     assert all(entry["options"]["expires"] > CLOCKS_DIFFER for entry in schedule.values())
+
+
+def test_what_a_newer_versions_hint_says_besides_is_no_obstacle() -> None:
+    with closing(Celery("another", task_cls=Hinted)) as another:
+
+        @another.task
+        def poll(group: str, slots: int = 1) -> str:
+            return json.dumps([group, slots])
+
+        assert poll.apply(("g", 2, "new"), {"newer": True}).get() == '["g", 2]'
+        assert poll.apply((), {"group": "g", "newer": True}).get() == '["g", 1]'
