@@ -26,7 +26,6 @@ from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.isolation import run_isolated
-from ingest.memory import tune_allocator
 from ingest.model import Lease, Mailbox, Record
 from ingest.objects.ahead import ahead
 from ingest.objects.budget import Budget, limit_group
@@ -245,7 +244,6 @@ def open_application(
         beat()
         return shutdown.final
 
-    tune_allocator()
     with ExitStack() as stack:
         if settings.embedded:
             stack.enter_context(EmbeddedValkey(settings.valkey_directory))

@@ -9,7 +9,7 @@ _KEPT_OCTETS = 2 * 1024 * 1024
 _M_ARENA_MAX = -8  # <malloc.h>
 
 
-def tune_allocator() -> None:
+def tune() -> None:
     """Keep the blocks that messages pass through, in one heap. To be called before threads start.
 
     glibc returns a freed block of over 128 KiB to the system, and the next one costs page faults:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ingest import __version__
+from ingest import __version__, memory
 from ingest.cli import (
     audit,
     brake,
@@ -84,6 +84,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    memory.tune()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # mail has characters that a terminal may lack
     for number in (signal.SIGTERM, signal.SIGHUP):

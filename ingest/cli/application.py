@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ingest.memory import tune_allocator
 from ingest.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ def opened(settings: Settings | None = None) -> Iterator[Application]:
         StateError: Redis can't be reached.
     """
     settings = settings or from_environment()
-    tune_allocator()
     with _valkey(settings):
         from ingest.bootstrap import open_application
         from ingest.observability.logging import configure

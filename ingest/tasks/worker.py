@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from celery import Task, signals
 
+from ingest import memory
 from ingest.bootstrap import Application, open_application
 from ingest.errors import IngestError
 from ingest.intake.poll import Poller
@@ -99,6 +100,7 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     global _worker  # noqa: PLW0603 - a worker process is one
     from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
 
+    memory.tune()
     settings = from_environment()
     configure(settings.log_format, settings.log_level)  # Celery sets logging up after this signal
     try:

@@ -11,9 +11,9 @@ import pytest
 
 HEAPS = """
 import ctypes, sys, threading
-from ingest.memory import tune_allocator
+from ingest.memory import tune
 if sys.argv[2] == "tuned":
-    tune_allocator()
+    tune()
 at_once = threading.Barrier(8)
 def allocate():
     at_once.wait()
