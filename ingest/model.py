@@ -100,9 +100,22 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
         """The limit group: mailboxes of one provider host and one tenant share their slots."""
         return f"{self.host}|{self.tenant}"
 
+    @property
+    def claims(self) -> tuple[str, str]:
+        """What no other mailbox may have: its name and, not readable, its account."""
+        account = f"{self.host}\n{self.port}\n{self.username}".casefold()
+        # An address is personal: its hash serves as well.
+        hashed = hashlib.sha256(account.encode()).hexdigest()
+        return name_claim(self.name), f"account:{hashed}"
+
     def __repr__(self) -> str:
         """Name the mailbox by its id alone: an address is personal, a secret is secret."""
         return f"Mailbox(id={self.id!r})"
+
+
+def name_claim(name: str) -> str:
+    """The claim of a mailbox with that name."""
+    return f"name:{name.casefold()}"
 
 
 class Lease(NamedTuple):

@@ -36,8 +36,8 @@ def parse(url: str, *, plaintext: bool = False) -> Address:
         raise typer.BadParameter(f"that is no address of a mailbox: {_FORM}") from None
     if parts.password is not None:
         raise typer.BadParameter(
-            "there is a password in the address, where others can read it: leave it out (you "
-            "will be asked for it), and change it, for your shell may remember it"
+            "there is a password in the address, where others can read it: leave it out, and "
+            "change it, for what you typed may be kept"
         )
     if parts.path.strip("/") or parts.query or parts.fragment or not host:
         raise typer.BadParameter(f"that is no address of a mailbox: {_FORM}")
@@ -57,5 +57,5 @@ def _tls(parts: SplitResult, *, plaintext: bool) -> Tls:
         case "pop3", True:
             return "none"
         case "pop3s", True:
-            raise typer.BadParameter("pop3s:// is encrypted: leave --plaintext out, or use pop3://")
+            raise typer.BadParameter("pop3s:// is encrypted: leave plaintext out, or use pop3://")
     raise typer.BadParameter(f"that is no address of a mailbox: {_FORM}")

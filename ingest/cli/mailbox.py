@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from ingest.cli import mailbox_apply, output
 from ingest.cli import mailbox_settings as settings
-from ingest.cli import output
 from ingest.cli.application import opened_with_mailboxes
+from ingest.cli.changes import (
+    forget,
+    paused_by_hand,
+    put_in_place,
+    refuse_declared,
+    signs_in_alike,
+)
 from ingest.cli.shown import shown
 from ingest.cli.sign_in import named, register, sign_in
 from ingest.errors import RegistryError
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from ingest.bootstrap import Application
 
 app = typer.Typer(help="The mailboxes that are polled.", no_args_is_help=True)
+app.command()(mailbox_apply.apply)
 
 Name = Annotated[str, typer.Argument(help="The mailbox's name or id.", show_default=False)]
 
@@ -105,6 +113,7 @@ def set_(
     ca_file: Annotated[str | None, settings.CA_FILE] = None,
     plaintext: Annotated[bool, settings.PLAINTEXT] = False,
     test: Annotated[bool, settings.TEST] = True,
+    force: Annotated[bool, settings.FORCE] = False,
     yes: output.Yes = False,
     json: output.Json = False,
 ) -> None:
@@ -132,15 +141,16 @@ def set_(
         raise typer.BadParameter("say what to change")
     with opened_with_mailboxes() as application:
         seen = application.registry.get(name)
+        refuse_declared(seen, force=force)
         mailbox = msgspec.structs.replace(seen, **fields)
         if password:
             mailbox = settings.with_password(application, mailbox)
-        if test and not _signs_in_alike(mailbox, seen):
+        if test and not signs_in_alike(mailbox, seen):
             output.say(f"signed in: {sign_in(application, mailbox)}")
         if url is not None or delete is not None:
             settings.announce(mailbox.delete, before=seen.delete)
             output.confirm(f"Change {seen.name}?", yes=yes)
-        _put_in_place(application, mailbox, seen)
+        put_in_place(application, mailbox, seen)
         kept = shown(application, mailbox)
     if json:
         output.print_json(kept)
@@ -233,24 +243,30 @@ def pause(
 def resume(name: Name, *, json: output.Json = False) -> None:
     """Poll a paused mailbox again.
 
-    JSON: the mailbox.
+    One that is no longer declared (mailbox apply) is kept by commands from then on. JSON: the
+    mailbox.
     """
     _set_paused(name, "", json=json)
 
 
 @app.command()
-def remove(name: Name, *, yes: output.Yes = False, json: output.Json = False) -> None:
+def remove(
+    name: Name,
+    *,
+    force: Annotated[bool, settings.FORCE] = False,
+    yes: output.Yes = False,
+    json: output.Json = False,
+) -> None:
     """Forget a mailbox; what is stored of it stays.
 
     JSON: the mailbox.
     """
     with opened_with_mailboxes() as application:
         mailbox = application.registry.get(name)
+        refuse_declared(mailbox, force=force)
         forgotten = shown(application, mailbox)
         output.confirm(f"Forget {mailbox.name} ({forgotten.address})?", yes=yes)
-        application.registry.remove(mailbox.id)
-        application.schedule.unschedule(mailbox.id, mailbox.group)
-        application.ledger.drop(mailbox.id)
+        forget(application, mailbox)
     if json:
         output.print_json(forgotten)
     else:
@@ -287,29 +303,10 @@ def reseal(*, json: output.Json = False) -> None:
         raise typer.Exit(failure.exit_code)
 
 
-def _signs_in_alike(mailbox: Mailbox, seen: Mailbox) -> bool:
-    alike = msgspec.structs.replace(mailbox, name=seen.name, tenant=seen.tenant, delete=seen.delete)
-    return alike == seen
-
-
-def _put_in_place(application: Application, mailbox: Mailbox, seen: Mailbox) -> None:
-    """Keep the mailbox as it shall be; it is due at once, in the limit group it now has.
-
-    Raises:
-        RegistryError: it was changed or removed since; or another one has its name or account.
-    """
-    application.registry.update(mailbox, seen=seen)
-    if msgspec.structs.replace(mailbox, name=seen.name) == seen:
-        return  # a session doesn't mind
-    application.schedule.unschedule(seen.id, seen.group)
-    if not mailbox.paused:
-        application.schedule.schedule(mailbox, 0)
-
-
 def _set_paused(name: str, reason: str, *, json: bool) -> None:
     with opened_with_mailboxes() as application:
         seen = application.registry.get(name)
-        changed = msgspec.structs.replace(seen, paused=reason)
+        changed = paused_by_hand(seen, reason)
         mailbox = application.registry.update(changed, seen=seen)
         if reason:
             application.schedule.unschedule(mailbox.id, mailbox.group)

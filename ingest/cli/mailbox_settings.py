@@ -22,6 +22,7 @@ TENANT = typer.Option(help="Whose it is.")
 CA_FILE = typer.Option(metavar="PEM", help="Trust these authorities, not the system's.")
 PLAINTEXT = typer.Option("--plaintext", help="No encryption: anybody on the way reads along.")
 TEST = typer.Option(help="Sign in first; save nothing if that fails.")
+FORCE = typer.Option("--force", help="Even if it is declared elsewhere (mailbox apply).")
 
 
 def checked(

@@ -4,15 +4,11 @@ The store is written first, so that Redis never knows a mailbox that would be lo
 a hash has the mailboxes and another one has the claims, a name and an account each, that no two
 mailboxes may share. Of changes at the same time Redis decides which one stands: it takes a change
 only of what the caller saw, and who was too late gives the store back what Redis knows.
-
-Workers of two versions may be at work: what a newer one says of a mailbox and this one does not
-know stays as it is.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -22,7 +18,7 @@ from redis import Redis
 
 from ingest.errors import ObjectMissing, RegistryError
 from ingest.intake.ports import ObjectStore
-from ingest.model import Mailbox
+from ingest.model import Mailbox, name_claim
 from ingest.state.commands import CHUNK, PREFIX, Commands, text
 
 _FOLDER: Final = "mailboxes/"
@@ -84,7 +80,7 @@ class Registry:
         """
         seen = self._known(name_or_id)
         if not seen:
-            found: bytes | None = self._redis.run("HGET", self._claims, _name_claim(name_or_id))
+            found: bytes | None = self._redis.run("HGET", self._claims, name_claim(name_or_id))
             seen = self._seen(text(found) if found else name_or_id)
         return msgspec.json.decode(seen, type=Mailbox)
 
@@ -139,10 +135,9 @@ class Registry:
 
     def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
         self._refuse_taken(mailbox)
-        settings = _encoded(mailbox, seen)
-        self._store.put(_key(mailbox.id), settings)
+        self._store.put(_key(mailbox.id), msgspec.json.encode(mailbox))
         try:
-            if not self._register(mailbox, seen, settings):
+            if not self._register(mailbox, seen):
                 raise _outrun(mailbox)
         except RegistryError:  # another one was quicker
             self._undo(mailbox.id, seen)
@@ -172,26 +167,21 @@ class Registry:
         """
         while True:
             seen = self._known(key.removeprefix(_FOLDER).removesuffix(".json"))
-            mailbox, settings = self._read(key)
-            if seen == settings or self._register(mailbox, seen, settings):
+            mailbox = self._read(key)
+            if seen == msgspec.json.encode(mailbox) or self._register(mailbox, seen):
                 return mailbox, not seen
 
-    def _register(self, mailbox: Mailbox, seen: bytes, settings: bytes) -> bool:
+    def _register(self, mailbox: Mailbox, seen: bytes) -> bool:
         """Let Redis know the mailbox, if what it knew is what was seen; False: it is not.
-
-        Args:
-            mailbox: as it shall be.
-            seen: its JSON that Redis knew; empty: it knew none.
-            settings: its JSON that Redis shall know.
 
         Raises:
             RegistryError: another one has its name or its account.
         """
-        old = claims(msgspec.json.decode(seen, type=Mailbox)) if seen else []
+        old = msgspec.json.decode(seen, type=Mailbox).claims if seen else []
         answer = self._redis.call(
             "register",
             [self._mailboxes, self._claims],
-            [mailbox.id, seen, settings, len(old), *old, *claims(mailbox)],
+            [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *mailbox.claims],
         )
         if len(answer) > 1:
             raise self._taken(mailbox, text(answer[0]), text(answer[1]))
@@ -199,7 +189,7 @@ class Registry:
 
     def _forget(self, mailbox: str) -> None:
         while seen := self._known(mailbox):
-            held = claims(msgspec.json.decode(seen, type=Mailbox))
+            held = msgspec.json.decode(seen, type=Mailbox).claims
             self._redis.call(
                 "register",
                 [self._mailboxes, self._claims],
@@ -207,7 +197,7 @@ class Registry:
             )
 
     def _refuse_taken(self, mailbox: Mailbox) -> None:
-        wanted = claims(mailbox)
+        wanted = mailbox.claims
         owners = self._redis.run("HMGET", self._claims, *wanted)
         for claim, owner in zip(wanted, owners, strict=True):
             if owner and text(owner) != mailbox.id:
@@ -216,7 +206,7 @@ class Registry:
     def _taken(self, mailbox: Mailbox, claim: str, owner: str) -> RegistryError:
         existing = self._redis.run("HGET", self._mailboxes, owner)
         name = msgspec.json.decode(existing, type=Mailbox).name if existing else owner
-        what = "the name" if claim == _name_claim(mailbox.name) else "the account"
+        what = "the name" if claim == name_claim(mailbox.name) else "the account"
         return RegistryError(
             f"mailbox {name!r} ({owner}) has {what} of the mailbox {mailbox.name!r} already",
             remedy=f"change {name!r}, or remove it first",
@@ -235,12 +225,12 @@ class Registry:
             )
         return seen
 
-    def _read(self, key: str) -> tuple[Mailbox, bytes]:
-        settings = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
-        mailbox = msgspec.json.decode(settings, type=Mailbox)
+    def _read(self, key: str) -> Mailbox:
+        octets = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
+        mailbox = msgspec.json.decode(octets, type=Mailbox)
         if _key(mailbox.id) != key:
             raise RegistryError(f"it holds mailbox {mailbox.id!r}")
-        return mailbox, settings
+        return mailbox
 
     def _is_stored(self, mailbox: str) -> bool:
         """Whether a mailbox that was not listed was added since."""
@@ -258,26 +248,5 @@ def _outrun(mailbox: Mailbox) -> RegistryError:
     )
 
 
-def _encoded(mailbox: Mailbox, seen: bytes) -> bytes:
-    """Its JSON, with what was seen there and is of a newer version."""
-    kept = msgspec.json.decode(seen, type=dict[str, msgspec.Raw]) if seen else {}
-    unknown = {name: kept[name] for name in kept if name not in Mailbox.__struct_fields__}
-    ours = msgspec.json.encode(mailbox)
-    if not unknown:
-        return ours
-    return msgspec.json.encode(unknown | msgspec.json.decode(ours, type=dict[str, msgspec.Raw]))
-
-
 def _key(mailbox: str) -> str:
     return f"{_FOLDER}{mailbox}.json"
-
-
-def claims(mailbox: Mailbox) -> list[str]:
-    """What no other mailbox may have: its name and its account, not readable."""
-    account = f"{mailbox.host}\n{mailbox.port}\n{mailbox.username}".casefold()
-    # An address is personal: its hash serves as well.
-    return [_name_claim(mailbox.name), "account:" + hashlib.sha256(account.encode()).hexdigest()]
-
-
-def _name_claim(name: str) -> str:
-    return f"name:{name.casefold()}"

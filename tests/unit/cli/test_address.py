@@ -81,5 +81,5 @@ def test_a_password_in_the_address_is_named_as_the_reason() -> None:
 
 
 def test_plaintext_and_pop3s_contradict_each_other() -> None:
-    with pytest.raises(typer.BadParameter, match="--plaintext"):
+    with pytest.raises(typer.BadParameter, match="leave plaintext out"):
         parse("pop3s://ana@mail.example", plaintext=True)
