@@ -4,6 +4,9 @@ The store is written first, so that Redis never knows a mailbox that would be lo
 a hash has the mailboxes and another one has the claims, a name and an account each, that no two
 mailboxes may share. Of changes at the same time Redis decides which one stands: it takes a change
 only of what the caller saw, and who was too late gives the store back what Redis knows.
+
+Workers of two versions may be at work: what a newer one says of a mailbox and this one does not
+know stays as it is.
 """
 
 from __future__ import annotations
@@ -135,9 +138,10 @@ class Registry:
 
     def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
         self._refuse_taken(mailbox)
-        self._store.put(_key(mailbox.id), msgspec.json.encode(mailbox))
+        settings = _encoded(mailbox, seen)
+        self._store.put(_key(mailbox.id), settings)
         try:
-            if not self._register(mailbox, seen):
+            if not self._register(mailbox, seen, settings):
                 raise _outrun(mailbox)
         except RegistryError:  # another one was quicker
             self._undo(mailbox.id, seen)
@@ -167,12 +171,17 @@ class Registry:
         """
         while True:
             seen = self._known(key.removeprefix(_FOLDER).removesuffix(".json"))
-            mailbox = self._read(key)
-            if seen == msgspec.json.encode(mailbox) or self._register(mailbox, seen):
+            mailbox, settings = self._read(key)
+            if seen == settings or self._register(mailbox, seen, settings):
                 return mailbox, not seen
 
-    def _register(self, mailbox: Mailbox, seen: bytes) -> bool:
+    def _register(self, mailbox: Mailbox, seen: bytes, settings: bytes) -> bool:
         """Let Redis know the mailbox, if what it knew is what was seen; False: it is not.
+
+        Args:
+            mailbox: as it shall be.
+            seen: its JSON that Redis knew; empty: it knew none.
+            settings: its JSON that Redis shall know.
 
         Raises:
             RegistryError: another one has its name or its account.
@@ -181,7 +190,7 @@ class Registry:
         answer = self._redis.call(
             "register",
             [self._mailboxes, self._claims],
-            [mailbox.id, seen, msgspec.json.encode(mailbox), len(old), *old, *mailbox.claims],
+            [mailbox.id, seen, settings, len(old), *old, *mailbox.claims],
         )
         if len(answer) > 1:
             raise self._taken(mailbox, text(answer[0]), text(answer[1]))
@@ -225,12 +234,12 @@ class Registry:
             )
         return seen
 
-    def _read(self, key: str) -> Mailbox:
-        octets = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
-        mailbox = msgspec.json.decode(octets, type=Mailbox)
+    def _read(self, key: str) -> tuple[Mailbox, bytes]:
+        settings = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
+        mailbox = msgspec.json.decode(settings, type=Mailbox)
         if _key(mailbox.id) != key:
             raise RegistryError(f"it holds mailbox {mailbox.id!r}")
-        return mailbox
+        return mailbox, settings
 
     def _is_stored(self, mailbox: str) -> bool:
         """Whether a mailbox that was not listed was added since."""
@@ -246,6 +255,16 @@ def _outrun(mailbox: Mailbox) -> RegistryError:
         f"mailbox {mailbox.name!r} was changed or removed by somebody else meanwhile",
         remedy="look at it, and try again",
     )
+
+
+def _encoded(mailbox: Mailbox, seen: bytes) -> bytes:
+    """Its JSON, with what was seen there and is of a newer version."""
+    kept = msgspec.json.decode(seen, type=dict[str, msgspec.Raw]) if seen else {}
+    unknown = {name: kept[name] for name in kept if name not in Mailbox.__struct_fields__}
+    ours = msgspec.json.encode(mailbox)
+    if not unknown:
+        return ours
+    return msgspec.json.encode(unknown | msgspec.json.decode(ours, type=dict[str, msgspec.Raw]))
 
 
 def _key(mailbox: str) -> str:
