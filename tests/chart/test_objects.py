@@ -11,6 +11,7 @@ from helm_python.chart import lint
 
 from ingest.observability import metrics
 from ingest.settings import from_environment
+from ingest.tasks.app import MAINTENANCE, POLL, RELAY
 from tests.chart.kinds import VERSIONS, check
 from tests.chart.pods import COMPONENTS, WORKERS, container, pod_of
 from tests.chart.render import (
@@ -152,6 +153,13 @@ def test_the_product_takes_the_environment_that_every_pod_gets(name: str) -> Non
             assert pod.pod["terminationGracePeriodSeconds"] == settings.grace_seconds + 15
             ports = {port["name"]: port for port in pod.pod["containers"][0]["ports"]}
             assert ports["metrics"]["containerPort"] == settings.metrics_port
+
+
+def test_each_worker_has_a_lane_of_its_own_and_no_task_is_without_one() -> None:
+    objects = render(scenario("default"))
+    lanes = {each: container(objects, each).arguments for each in WORKERS}
+    assert lanes == {each: ["worker", "--lanes", each] for each in WORKERS}
+    assert set(WORKERS) == {POLL, RELAY, MAINTENANCE}
 
 
 def test_probes_ask_what_the_product_answers() -> None:
