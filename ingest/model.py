@@ -78,6 +78,13 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         return f"Submission(host={self.host!r}, port={self.port})"
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was sent to a canary to measure its way."""
+
+    id: str  # random, 32 hexadecimal digits
+    sent_at: datetime  # by Redis's clock, to the millisecond
+
+
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     """Our configured account for one maildrop."""
 

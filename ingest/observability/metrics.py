@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -58,6 +58,7 @@ class FleetRegistry(CollectorRegistry):
 
 registry = CollectorRegistry()
 fleet = FleetRegistry()
+canaries = FleetRegistry()
 ProcessCollector(registry=registry)
 PlatformCollector(registry=registry)
 GCCollector(registry=registry)
@@ -97,6 +98,16 @@ sessions = _counter(
 provider_sessions = Counter(
     _PREFIX + "provider_sessions_total",
     "POP3 sessions that ended by the server's doing, by its host; past fifty hosts, other.",
+    ("provider", "outcome"),
+    registry=registry,
+)
+# failed: the SMTP server did not take it. home: a sink has its event. missing: it was not home in
+# time. late: it came home after it had been missing. stray: it was not awaited; it came twice, or
+# Redis lost its data.
+_PROBE_OUTCOMES = ("sent", "failed", "home", "missing", "late", "stray")
+canary_probes = Counter(
+    _PREFIX + "canary_probes_total",
+    "Probes by what became of them, by the host of the canary's maildrop; past fifty, other.",
     ("provider", "outcome"),
     registry=registry,
 )
@@ -143,7 +154,7 @@ task_failures = _counter(
     "task_failures_total",
     "Tasks that ended with an error; sessions that failed are not among them.",
     "task",
-    ("tick", "poll", "relay", "read_back", "sweep", "audit"),
+    ("tick", "poll", "relay", "read_back", "sweep", "audit", "canaries", "canary"),
 )
 readiness_failures = _counter(
     "readiness_failures_total",
@@ -164,6 +175,17 @@ mailboxes_scheduled = _gauge(
 )
 mailboxes_due = _gauge("mailboxes_due", "Mailboxes that are due and not leased.", within=fleet)
 mailboxes_leased = _gauge("mailboxes_leased", "Mailboxes that are in a session.", within=fleet)
+
+# Of several canaries of one provider, the one that lags behind counts.
+canary_sent = _gauge(
+    "canary_sent_timestamp_seconds", "When a probe was last sent.", "provider", within=canaries
+)
+canary_home = _gauge(
+    "canary_home_timestamp_seconds",
+    "When a sink last confirmed the event of a probe.",
+    "provider",
+    within=canaries,
+)
 
 heartbeat_age = _gauge(
     "heartbeat_age_seconds", "Time since a task began, or last showed that it is at work."
@@ -195,6 +217,12 @@ publish_delay = _histogram(
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
     "sink",
 )
+canary_seconds = _histogram(
+    "canary_seconds",
+    "From the sending of a canary's probe to the confirmation of its event by a sink.",
+    (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 14400),
+    "provider",
+)
 batch_write_seconds = _histogram(
     "batch_write_seconds",
     "Time that the store takes for the rest of a batch: its last parts and its commit object.",
@@ -219,8 +247,8 @@ _providers: set[str] = set()
 _naming = threading.Lock()
 
 
-def count_provider(host: str, outcome: str) -> None:
-    """Count a session that ended by its server's doing.
+def provider(host: str) -> str:
+    """The label of a host.
 
     The hosts with the most sessions are among the first fifty, but for unlikely chance.
     """
@@ -229,9 +257,42 @@ def count_provider(host: str, outcome: str) -> None:
             _providers.add(host)
             for each in ("completed", "refused", "busy", "failed"):
                 provider_sessions.labels(host, each)
-    provider_sessions.labels(host if host in _providers else "other", outcome).inc()
+        return host if host in _providers else "other"
+
+
+def count_provider(host: str, outcome: str) -> None:
+    """Count a session that ended by its server's doing."""
+    provider_sessions.labels(provider(host), outcome).inc()
+
+
+def count_probe(host: str, outcome: str) -> None:
+    """Count a probe of a canary on that host."""
+    canary_probes.labels(provider(host), outcome).inc()
+
+
+_canary_providers: set[str] = set()
+_showing = threading.Lock()
+
+
+def show_canaries(
+    providers: set[str], sent: Mapping[str, float], home: Mapping[str, float]
+) -> None:
+    """Set the gauges of all canaries there are, by `provider`; those of others are gone."""
+    with _showing:
+        for gone in _canary_providers - providers:
+            for gauge in (canary_sent, canary_home):
+                gauge.remove(gone)
+        _canary_providers.clear()
+        _canary_providers.update(providers)
+        for each in providers:
+            for outcome in _PROBE_OUTCOMES:
+                canary_probes.labels(each, outcome)
+        for gauge, times in ((canary_sent, sent), (canary_home, home)):
+            for each, when in times.items():
+                gauge.labels(each).set(when)
+    canaries.observed()
 
 
 def exposition() -> bytes:
     """The text that Prometheus scrapes."""
-    return generate_latest(registry) + generate_latest(fleet)
+    return b"".join(map(generate_latest, (registry, fleet, canaries)))
