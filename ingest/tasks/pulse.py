@@ -15,6 +15,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from redis import Redis
 
+from ingest.observability import systemd
 from ingest.observability.health import Heartbeat
 from ingest.tasks.app import HINT_SECONDS
 
@@ -63,3 +64,5 @@ class Pulse:
     def _run(self) -> None:
         while not self._closing.wait(_SECONDS):
             self.send()
+            if not self._heartbeat.complaint():
+                systemd.tell(systemd.ALIVE)

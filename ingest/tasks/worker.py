@@ -13,7 +13,7 @@ from ingest.bootstrap import Application, open_application
 from ingest.errors import IngestError
 from ingest.intake.poll import Poller
 from ingest.intake.relay import Relay
-from ingest.observability import metrics
+from ingest.observability import metrics, systemd
 from ingest.observability.health import HealthServer, Heartbeat
 from ingest.observability.logging import configure
 from ingest.settings import Settings
@@ -120,6 +120,11 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     log.info("worker_started")
 
 
+@signals.worker_ready.connect
+def _consume(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    systemd.tell(systemd.READY)
+
+
 @signals.task_failure.connect
 def _count_failure(sender: Task[..., Any], exception: Exception, **_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     metrics.task_failures.labels(sender.name).inc()
@@ -129,6 +134,7 @@ def _count_failure(sender: Task[..., Any], exception: Exception, **_: Any) -> No
 @signals.worker_shutting_down.connect
 def _close_slowly(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     application = current().application
+    systemd.tell(systemd.STOPPING)
     application.shutdown.begin(application.settings.grace_seconds)
     log.info("worker_stopping", grace_seconds=application.settings.grace_seconds)
 

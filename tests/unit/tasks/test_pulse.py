@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from ingest.observability import systemd
 from ingest.settings import Settings
 from ingest.state.connect import connect
+from ingest.tasks import pulse as pulse_module
 from ingest.tasks import tasks
 from ingest.tasks.app import RELAY, configuration
 from ingest.tasks.clock import MOST_HINTS, Clock
@@ -81,3 +83,27 @@ def test_a_redis_that_is_away_does_not_stop_the_clock(
     clock.apply_entry(clock.schedule["relay"])
     assert "Message Error" in caplog.text
     assert time.monotonic() - began < 30
+
+
+def test_systemd_is_told_that_all_is_well_only_while_the_heart_beats(
+    app: Celery, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulse_module, "_SECONDS", 0.01)
+    monkeypatch.setattr(systemd, "tell", said.append)
+    pulse = Pulse(app, worker.application.redis, worker.heartbeat)
+    pulse.start()
+    _wait(lambda: said == [systemd.ALIVE] * len(said) and len(said) > 1)
+    worker.heartbeat._last -= 1000
+    _wait(lambda: worker.application.redis.llen(pulse.queue.name) > len(said) + 2)
+    pulse.close()
+    told = len(said)
+    assert worker.heartbeat.complaint()
+    assert told < worker.application.redis.llen(pulse.queue.name)
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,176 @@
+"""The units of a host without Kubernetes: systemd takes them, and what they run does the job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ingest.settings import Settings
+from ingest.state.secrets import new_key
+from ingest.tasks.pulse import _SECONDS as PULSE_SECONDS
+from tests.e2e.fleet import Fleet, fleet
+from tests.operations.units import DIRECTORY, PROGRAM, Service, read, variables
+from tests.servers.dovecot import Dovecot, Maildrop
+from tests.servers.ports import HOST, free_port
+from tests.servers.seaweedfs import SeaweedFs
+from tests.servers.valkey import Valkey
+
+WORKER, BEAT = "mail-ingest-worker@.service", "mail-ingest-beat.service"
+SERVICES = [WORKER, BEAT]
+MOST_EXPOSURE = 1.5  # of 10, as systemd counts it
+
+
+@pytest.fixture(scope="module")
+def analyze() -> str:
+    """systemd's own judge of units."""
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "needs the system package systemd"
+        )
+    return str(found)
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units as they are installed, where there is a program to run."""
+    for file in DIRECTORY.glob("mail-ingest*"):
+        if file.suffix in {".service", ".target"}:
+            text = file.read_text().replace(PROGRAM, "/bin/true")
+            (tmp_path / file.name.replace("@.", "@9308.")).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "mail-ingest.target"])
+def test_systemd_has_nothing_to_say_against_a_unit(analyze: str, units: Path, name: str) -> None:
+    done = subprocess.run(
+        [analyze, "verify", str(units / name.replace("@.", "@9308."))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_do_little_besides_its_job(analyze: str, units: Path, name: str) -> None:
+    said = subprocess.run(
+        [analyze, "security", "--offline=true", str(units / name.replace("@.", "@9308."))],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (exposure,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert float(exposure) <= MOST_EXPOSURE
+
+
+def test_a_worker_has_its_grace_period_and_more_than_two_pulses() -> None:
+    worker = read(WORKER)
+    assert worker["TimeoutStopSec"] == [str(Settings(home="").grace_seconds + 15)]
+    assert int(worker["WatchdogSec"][0]) > 2 * PULSE_SECONDS
+
+
+class Host(NamedTuple):
+    """One host with a worker and a beat."""
+
+    directory: Path
+    worker: Service
+    beat: Service
+    port: int
+    ours: Fleet  # the same fleet, to see what came of it
+
+    def run(self, *arguments: str) -> str:
+        """Run the command as root does on such a host; its standard output."""
+        script = (DIRECTORY / "ingest").read_text()
+        for installed, here in (
+            ("/etc/mail-ingest", str(self.directory / "etc")),
+            ("/var/lib/mail-ingest", str(self.directory / "state" / "mail-ingest")),
+            (PROGRAM, f"{sys.executable} -m ingest.cli"),
+            ("--reuid=mail-ingest --regid=mail-ingest --init-groups ", ""),
+        ):
+            assert installed in script
+            script = script.replace(installed, here)
+        done = subprocess.run(
+            ["sh", "-c", script, "ingest", *arguments],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+
+@pytest.fixture
+def host(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Host]:
+    etc, port = tmp_path / "etc", free_port()
+    etc.mkdir()
+    (tmp_path / "state").mkdir()
+    key = new_key()
+    store = {
+        "INGEST_STORE": f"s3://{seaweedfs.bucket}/{tmp_path.name}",
+        "INGEST_S3_ENDPOINT": seaweedfs.endpoint,
+        "INGEST_S3_REGION": "us-east-1",
+        "INGEST_S3_PATH_STYLE": "true",
+    }
+    assert variables(DIRECTORY / "settings.env").keys() <= {*store, "INGEST_DEPLOYMENT"}
+    assert list(variables(DIRECTORY / "secrets.env")) == ["INGEST_REDIS_URL"]
+    _write(etc / "settings.env", {**store, "INGEST_POLL_SECONDS": "1"})
+    _write(etc / "secrets.env", {"INGEST_REDIS_URL": valkey.url})
+    (etc / "keys").write_text(key + "\n")
+    (etc / "aws").write_text(
+        f"[default]\naws_access_key_id = {seaweedfs.access_key}\n"
+        f"aws_secret_access_key = {seaweedfs.secret_key}\n"
+    )
+    settings = {**store, **seaweedfs.environment, "INGEST_KEYS": key}
+    worker, beat = Service(WORKER, tmp_path, str(port)), Service(BEAT, tmp_path)
+    with fleet(tmp_path, valkey.url, settings) as ours:
+        try:
+            yield Host(tmp_path, worker, beat, port, ours)
+        finally:
+            worker.kill()
+            beat.kill()
+
+
+def _write(path: Path, given: dict[str, str]) -> None:
+    path.write_text("".join(f'{name}="{value}"\n' for name, value in given.items()))
+
+
+def test_the_services_of_a_host_do_the_job_and_say_how_they_are(
+    host: Host, dovecot: Dovecot, maildrop: Maildrop
+) -> None:
+    octets = [f"Subject: {number}\r\n\r\nHello\r\n".encode() for number in range(20)]
+    maildrop.deliver_many(octets)
+    (host.directory / "password").write_text(maildrop.password)
+    host.worker.start()
+    assert host.worker.heard("READY=1", 30), host.worker.log.read_text()
+    host.beat.start()
+    host.run(
+        *("mailbox", "add", "orders", f"pop3s://{maildrop.name}@localhost:{dovecot.pop3s_port}"),
+        f"--password-ref=file:{host.directory / 'password'}",
+        *(f"--ca-file={dovecot.ca_file}", "--yes"),
+    )
+    host.ours.wait(lambda: maildrop.count() == 0)
+
+    hashes = {hashlib.sha256(each).hexdigest() for each in octets}
+    host.ours.wait(lambda: {event.data.sha256 for event in host.ours.events()} == hashes)
+    assert "WRONG" not in host.run("doctor")
+    with urllib.request.urlopen(f"http://{HOST}:{host.port}/healthz", timeout=5) as answer:
+        assert answer.status == 200
+    assert host.worker.heard("WATCHDOG=1", 2 * PULSE_SECONDS)
+    for service in (host.worker, host.beat):
+        code, left = service.stop()
+        assert code == 0, service.log.read_text()
+        assert left > 0
+    assert host.worker.heard("STOPPING=1", 1)
