@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from structlog.contextvars import bound_contextvars
+
 from ingest.errors import SettingsError
 from ingest.intake.batch import BatchLimits
 from ingest.intake.message import Thresholds
@@ -20,11 +22,12 @@ from ingest.intake.poll import Pacing, Poller
 from ingest.intake.ports import Stop
 from ingest.intake.pressure import BackPressure, LocalBrake
 from ingest.intake.queue import SessionLimits
-from ingest.intake.relay import Relay
+from ingest.intake.relay import Relay, Sink
 from ingest.intake.reparse import reparse
 from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
+from ingest.intake.traced import TracedLog, TracedSink
 from ingest.isolation import run_isolated
 from ingest.model import Lease, Mailbox, Record
 from ingest.objects.ahead import ahead
@@ -32,7 +35,8 @@ from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
 from ingest.objects.open import open_store
 from ingest.objects.options import S3Options
-from ingest.settings import Settings
+from ingest.observability import tracing
+from ingest.settings import Settings, sends_spans
 from ingest.state.audits import Audits
 from ingest.state.brake import Brake
 from ingest.state.checkpoint import Checkpoints
@@ -141,7 +145,9 @@ class Application:
 
         settings = self.settings
         client = connect(settings.events_url) if settings.events_url else self.redis
-        sink = RedisStreamSink(client, settings.events_stream, settings.events_maxlen)
+        sink: Sink = RedisStreamSink(client, settings.events_stream, settings.events_maxlen)
+        if spans := tracing.active():
+            sink = TracedSink(sink, SINK, spans)
         return Relay(self.outbox, sink, lambda: self.shutdown.closing, self.beat)
 
     def open_maildrop(self, mailbox: Mailbox, stop: Stop) -> Pop3Maildrop:
@@ -189,14 +195,22 @@ class Application:
         self.ledger.restore(version.batch, [version])
         return version
 
-    def run_suspects(self, lease: Lease) -> SessionReport:
+    def run_suspects(self, lease: Lease, traceparent: str = "") -> SessionReport:
         """Hold a session with those messages only that may have killed a process: this is another.
+
+        Args:
+            lease: the right to it, which that process keeps.
+            traceparent: the span of the session there; empty: there is none.
 
         Raises:
             IngestError: it failed.
         """
         mailbox = self.registry.get(lease.mailbox)
-        with self._hold(lease) as stop:
+        with (
+            bound_contextvars(mailbox=lease.mailbox, session=lease.id),
+            tracing.span("isolated", parent=traceparent, mailbox=lease.mailbox),
+            self._hold(lease) as stop,
+        ):
             return self._run_session(mailbox, lease, stop, None, isolated=True)
 
     def _run_session(
@@ -208,11 +222,12 @@ class Application:
         *,
         isolated: bool = False,
     ) -> SessionReport:
+        spans = tracing.active()
         return Session(
             mailbox=mailbox,
             lease=lease,
             maildrop=self.open_maildrop(mailbox, stop),
-            objects=self.log,
+            objects=TracedLog(self.log, spans) if spans else self.log,
             ledger=self.ledger,
             committer=self.committer,
             settings=_session_settings(self.settings),
@@ -245,6 +260,8 @@ def open_application(
         return shutdown.final
 
     with ExitStack() as stack:
+        if sends_spans():
+            stack.enter_context(tracing.exporting(settings.deployment))
         if settings.embedded:
             stack.enter_context(EmbeddedValkey(settings.valkey_directory))
         redis = connect(redis_url(settings))

@@ -19,6 +19,7 @@ from ingest.errors import IngestError, SuspectFatal
 from ingest.intake.ports import Stop
 from ingest.intake.report import SessionReport, note_isolated
 from ingest.model import Lease, Mailbox
+from ingest.observability import tracing
 
 log = structlog.get_logger()
 
@@ -26,6 +27,13 @@ COMMAND: Final = (sys.executable, "-m", "ingest.cli", "isolate")
 MEMORY_OCTETS: Final = 512 * 1024 * 1024  # of the child's; more than any message needs
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 10.0
+
+
+class Question(msgspec.Struct):
+    """What the child is told: whose suspects to try, and below which span."""
+
+    lease: Lease
+    traceparent: str = ""
 
 
 class Outcome(msgspec.Struct):
@@ -52,8 +60,9 @@ def run_isolated(mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
 
 
 def _run_once(mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
+    question = msgspec.json.encode(Question(lease, tracing.traceparent()))
     with _child() as child:
-        answer = _ask(child, msgspec.json.encode(lease), stop)
+        answer = _ask(child, question, stop)
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
     except msgspec.DecodeError:

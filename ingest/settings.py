@@ -18,6 +18,7 @@ from msgspec import Meta
 from ingest.errors import SettingsError
 
 _PREFIX = "INGEST_"
+_OTLP = "OTEL_EXPORTER_OTLP_"  # of OpenTelemetry's own variables, those of its exporter
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
@@ -150,3 +151,38 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
                 remedy="see the README's list of settings",
             ) from None
     return Settings(**given)
+
+
+def sends_spans(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether OpenTelemetry's standard variables say where spans go, and not to send none.
+
+    Raises:
+        SettingsError: they ask for what the exporter can't do.
+    """
+    environment = os.environ if environment is None else environment
+
+    def given(name: str) -> str:
+        return environment.get(f"{_OTLP}TRACES_{name}") or environment.get(f"{_OTLP}{name}", "")
+
+    if (
+        not given("ENDPOINT")
+        or environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environment.get("OTEL_TRACES_EXPORTER") == "none"
+    ):
+        return False
+    if not given("ENDPOINT").startswith(("http://", "https://")):
+        raise SettingsError(
+            f"{_OTLP}ENDPOINT is not an http:// or https:// URL",
+            remedy="set it to the collector's OTLP/HTTP address, such as http://collector:4318",
+        )
+    if given("PROTOCOL") not in {"", "http/protobuf"}:
+        raise SettingsError(
+            f"{_OTLP}PROTOCOL is {given('PROTOCOL')}, but spans go by http/protobuf only",
+            remedy=f"unset it, and name the collector's port for that, 4318, in {_OTLP}ENDPOINT",
+        )
+    if any(header.strip() and "=" not in header for header in given("HEADERS").split(",")):
+        raise SettingsError(
+            f"{_OTLP}HEADERS has an entry that is not name=value",
+            remedy="separate entries by commas, and write a comma within a value as %2C",
+        )
+    return True

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ingest.model import Defect, Envelope, Record, StoredEvent, event_id
 
@@ -42,6 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mailbox: str
     tenant: str
     record: str
+    session: str = ""  # that retrieved it: what its log lines have, and its trace's id
     octets: int
     sha256: str
     envelope: Envelope
@@ -63,6 +65,9 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     datacontenttype: Literal["application/json"] = "application/json"
     sequence: str  # CloudEvents "sequence" extension: sorts the events of one mailbox
     dataref: str
+    # CloudEvents "distributed tracing" extension, where tracing is on: the message's span. It is
+    # made with the event and stored with it, so that every later sending continues that trace.
+    traceparent: str | UnsetType = UNSET
     data: Message
 
 
@@ -70,7 +75,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def ingested(
-    record: Record, *, deployment: str, dataref: str, uri: Callable[[str], str]
+    record: Record,
+    *,
+    deployment: str,
+    dataref: str,
+    uri: Callable[[str], str],
+    session: str = "",
+    traceparent: str = "",
 ) -> StoredEvent:
     """The event that says a message is ours.
 
@@ -79,11 +90,14 @@ def ingested(
         deployment: names the fleet in `source`.
         dataref: where the record can be read.
         uri: makes an address of an object's key.
+        session: the id of the session that retrieved the message; empty: none did.
+        traceparent: the current span (W3C Trace Context); empty: there is none.
     """
     message = Message(
         mailbox=record.mailbox,
         tenant=record.tenant,
         record=record.id,
+        session=session,
         octets=record.octets,
         sha256=record.sha256,
         envelope=record.envelope,
@@ -112,6 +126,7 @@ def ingested(
         time=record.retrieved_at,
         sequence=f"{record.batch}-{record.index:06d}",
         dataref=dataref,
+        traceparent=traceparent or UNSET,
         data=message,
     )
     encoded = _encoder.encode(event)

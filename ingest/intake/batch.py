@@ -43,10 +43,12 @@ class Batch:
     Args:
         log: where the batch is written.
         limits: when it is full.
+        session: the id of the session that retrieves its messages; empty: none does.
     """
 
-    def __init__(self, log: Log, limits: BatchLimits) -> None:
+    def __init__(self, log: Log, limits: BatchLimits, session: str = "") -> None:
         self.id = log.begin()
+        self.session = session
         self.members: list[Member] = []
         self._log = log
         self._limits = limits

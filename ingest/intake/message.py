@@ -40,6 +40,7 @@ from ingest.model import (
     Skeleton,
     record_id,
 )
+from ingest.observability import tracing
 from ingest.pop3 import headers
 
 # A skeleton up to here goes into the commit object, a larger one becomes an object of its own.
@@ -221,6 +222,8 @@ class Draft:
             deployment=deployment,
             dataref=objects.record_uri(record.batch, record.index),
             uri=objects.uri,
+            session=self._batch.session,
+            traceparent=tracing.traceparent(),
         )
         self._finished.clear()
         return msgspec.structs.replace(record, events=(event,)), octets

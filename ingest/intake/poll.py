@@ -29,7 +29,7 @@ from ingest.intake.ports import Mailboxes, Schedule, Stop
 from ingest.intake.pressure import BackPressure
 from ingest.intake.report import SessionReport, Watch
 from ingest.model import Lease, Mailbox
-from ingest.observability import metrics
+from ingest.observability import metrics, tracing
 
 log = structlog.get_logger()
 
@@ -119,7 +119,8 @@ class Poller:
             IngestError: the session failed; nothing uncommitted was deleted.
         """
         with (
-            structlog.contextvars.bound_contextvars(mailbox=lease.mailbox, lease=lease.id[:8]),
+            structlog.contextvars.bound_contextvars(mailbox=lease.mailbox, session=lease.id),
+            tracing.span("session", mailbox=lease.mailbox, host=lease.host),
             self._hold(lease) as stop,
         ):
             standing, mailbox = policy.Standing(), None
@@ -178,6 +179,7 @@ class Poller:
         )
         self._schedule.release(lease, after.due_in, _encoder.encode(after.standing))
         reach("released")
+        tracing.note(committed=report.committed, octets=report.octets, deleted=report.deleted)
         log.info("session_completed", **msgspec.structs.asdict(report))
 
     def _note_failure(

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
+from contextvars import copy_context
 from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.queue import Queue, SessionLimits
 from ingest.intake.report import SessionReport, Watch, note_committed, note_deleted
 from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox
-from ingest.observability import metrics
+from ingest.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -228,7 +229,9 @@ class Session:
             self._watch.listed(len(wanted), sum(listed.octets for listed in wanted))
         in_flight: deque[SealedBatch] = deque()
         for batch in self._filled(wanted):
-            in_flight.append(SealedBatch(batch, self._committer.submit(batch.write)))
+            context = copy_context()  # of the log and of the current span
+            writing = self._committer.submit(context.run, batch.write)
+            in_flight.append(SealedBatch(batch, writing))
             while in_flight and (len(in_flight) > _MOST_IN_FLIGHT or in_flight[0].writing.done()):
                 yield in_flight.popleft()
         yield from in_flight
@@ -278,7 +281,7 @@ class Session:
         return bool(self._cut) or self._stop.closing
 
     def _open_batch(self) -> Batch:
-        return Batch(self._objects, self._settings.batch_limits)
+        return Batch(self._objects, self._settings.batch_limits, self._lease.id)
 
     def _receive(self, listed: Listed, retrieval: Retrieval, batch: Batch, *, parse: bool) -> None:
         """Take one message in and let it join the batch."""
@@ -288,7 +291,10 @@ class Session:
             metrics.messages.labels("refused").inc()
             log.warning("message_refused", number=listed.number)
             return
-        with Draft(batch, self._settings.thresholds, parse=parse) as draft:
+        with (
+            tracing.span("message", number=listed.number, listed=listed.octets, parsed=parse),
+            Draft(batch, self._settings.thresholds, parse=parse) as draft,
+        ):
             try:
                 for octets in retrieval:
                     self._stop.check()
@@ -316,6 +322,7 @@ class Session:
             draft.defects.append(Defect(SHORTER_THAN_LISTED, note=f"listed {listed.octets}"))
         delete, already = not short and self._rule.mode == "committed", False
         identity = draft.record_id(self._mailbox.id, rehearsal=self._rehearsal)
+        tracing.note(record=identity, octets=draft.octets)
         if not delete and (short or listed.unique_id is None or self._rule.mode in _DELAYED):
             delete, already = self._may_delete(identity)
             delete = delete and not short

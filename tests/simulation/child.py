@@ -7,7 +7,7 @@ import subprocess
 import msgspec
 
 from ingest.errors import IngestError
-from ingest.isolation import Outcome
+from ingest.isolation import Outcome, Question
 from ingest.model import Lease
 from tests.simulation.world import World
 
@@ -36,7 +36,7 @@ class Child:
     def communicate(self, question: bytes | None, timeout: float) -> tuple[bytes, None]:
         if question is not None:
             process = self._member.process
-            lease = msgspec.json.decode(question, type=Lease)
+            lease = msgspec.json.decode(question, type=Question).lease
             self._world.witness.isolated(lease.mailbox)
             self._world.scheduler.spawn(process.name, process, lambda: self._run(lease))
         self.wait(timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.settings import from_environment
+from ingest.settings import from_environment, sends_spans
 
 
 def test_without_any_variable_everything_lives_in_the_home_directory() -> None:
@@ -60,3 +60,38 @@ def test_a_wrong_setting_is_named_with_what_to_do(variable: str, text: str) -> N
 def test_settings_show_no_values() -> None:
     settings = from_environment({"INGEST_REDIS_URL": "redis://:sesame@host/0"})
     assert "sesame" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sends"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://c/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
+def test_spans_are_sent_where_the_standard_variables_say_so(
+    environment: dict[str, str],
+    sends: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    assert sends_spans(environment) is sends
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ENDPOINT", "collector:4317"),
+        ("PROTOCOL", "grpc"),
+        ("TRACES_PROTOCOL", "http/json"),
+        ("HEADERS", "api-key=a,sesame"),
+    ],
+)
+def test_what_the_exporter_can_not_do_is_named_without_its_secrets(name: str, text: str) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_") as raised:
+        sends_spans(endpoint | {f"OTEL_EXPORTER_OTLP_{name}": text})
+    assert raised.value.remedy
+    assert "sesame" not in str(raised.value)

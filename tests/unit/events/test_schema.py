@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -90,3 +91,20 @@ def test_the_schema_names_every_field_of_an_event() -> None:
     schema = json_schema()
     assert isinstance(schema["$defs"], dict)
     assert "sequence" in schema["$defs"]["CloudEvent"]["properties"]
+
+
+def test_session_and_trace_are_in_it_where_there_is_one() -> None:
+    assert not {"session", "traceparent"} & set(re.findall(r"\w+", event(record()).json))
+    trace = "00-5c2779f09365478cee21d8c75ece69f3-e9fdc23e3b790c4f-01"
+    traced = ingested(
+        record(),
+        deployment="d",
+        dataref="file:///r",
+        uri=str,
+        session="5c2779f09365478cee21d8c75ece69f3",
+        traceparent=trace,
+    )
+    decoded = msgspec.json.decode(traced.json, type=CloudEvent)
+    assert decoded.traceparent == trace
+    assert decoded.data.session == "5c2779f09365478cee21d8c75ece69f3"
+    assert traced.id == event(record()).id

@@ -1,0 +1,148 @@
+"""Spans of a real worker, as a collector gets them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.state.connect import connect
+from tests import messages
+from tests.e2e.fleet import Fleet, fleet
+from tests.servers.dovecot import PASSWORD, Dovecot, Maildrop
+from tests.servers.otlp import Collector, Span, collector
+from tests.servers.valkey import Valkey
+
+
+@pytest.fixture
+def collecting() -> Iterator[Collector]:
+    with collector() as server:
+        yield server
+
+
+@pytest.fixture
+def ours(tmp_path: Path, valkey: Valkey, collecting: Collector) -> Iterator[Fleet]:
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collecting.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    with fleet(tmp_path, valkey.url, settings) as made:
+        yield made
+
+
+def lines(ours: Fleet) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ours.logs().splitlines() if line.startswith("{")]
+
+
+def published(ours: Fleet) -> list[bytes]:
+    """The events exactly as consumers get them."""
+    with contextlib.closing(connect(ours.settings.redis_url)) as client:
+        entries: Any = client.xrange(ours.settings.events_stream)
+    return [fields[b"event"] for _, fields in entries]
+
+
+@pytest.mark.timeout(120)
+def test_one_trace_leads_from_the_session_to_each_delivery_and_to_the_log(
+    ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, collecting: Collector
+) -> None:
+    octets = [messages.small(1).octets, messages.with_attachment(2, 300_000).octets]
+    maildrop.deliver_many(octets)
+    mailbox = ours.add(dovecot, maildrop.name)
+    ours.start("worker")
+    ours.start("beat")
+    ours.wait(lambda: len(collecting.named("publish")) == 2, 30)
+
+    trace = collecting.named("message")[0].trace
+    ours.wait(lambda: any(span.trace == trace for span in collecting.named("session")), 30)
+    spans = [span for span in list(collecting.spans) if span.trace == trace]
+    by_name = {name: [span for span in spans if span.name == name] for name in NAMES}
+    assert {name: len(found) for name, found in by_name.items()} == NAMES
+    [session], [part] = by_name["session"], by_name["part"]
+    assert (session.parent, session.attributes["mail_ingest.mailbox"]) == ("", mailbox.id)
+    assert {span.parent for span in by_name["message"] + by_name["commit"]} == {session.id}
+    large = max(by_name["message"], key=lambda span: span.attributes["mail_ingest.octets"])
+    assert part.parent == large.id
+    assert part.attributes["mail_ingest.octets"] == 300_000
+    assert {span.kind for span in by_name["publish"]} == {"PRODUCER"}
+    assert session.resource["service.name"] == session.resource["service.namespace"]
+    assert not [span.error for span in spans if span.error]
+
+    assert_events_continue_it(ours, by_name)
+    assert_the_log_has_its_ids(ours, session)
+    told = repr(spans)
+    assert not [word for word in ("@", PASSWORD, maildrop.name, "Subject") if word in told]
+
+
+NAMES = {"session": 1, "message": 2, "part": 1, "commit": 1, "publish": 2}
+
+
+def assert_events_continue_it(ours: Fleet, spans: dict[str, list[Span]]) -> None:
+    by_record = {span.attributes["mail_ingest.record"]: span for span in spans["message"]}
+    deliveries = {span.attributes["mail_ingest.event_id"]: span for span in spans["publish"]}
+    for event in ours.events():
+        message = by_record.pop(event.data.record)
+        assert event.traceparent == f"00-{message.trace}-{message.id}-03"
+        assert event.data.session == message.trace
+        assert deliveries[event.id].parent == message.id
+    assert not by_record
+
+
+def assert_the_log_has_its_ids(ours: Fleet, session: Span) -> None:
+    of_session = [line for line in lines(ours) if line.get("session") == session.trace]
+    assert [line["event"] for line in of_session].count("message_committed") == 2
+    assert of_session[-1]["event"] == "session_completed"
+    assert {line["trace_id"] for line in of_session} == {session.trace}
+    assert {line["span_id"] for line in of_session} == {session.id}
+
+
+@pytest.mark.timeout(120)
+def test_an_event_that_is_published_again_has_the_trace_it_had(
+    ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, collecting: Collector, valkey: Valkey
+) -> None:
+    maildrop.deliver(messages.small(3).octets)
+    ours.add(dovecot, maildrop.name)
+    ours.run("poll", maildrop.name)
+    [first] = published(ours)
+    with contextlib.closing(connect(valkey.url)) as client:
+        client.flushall()
+    ours.run("reconcile", "--since", "1d")
+    ours.start("worker")
+    ours.start("beat")
+    ours.wait(lambda: bool(published(ours)), 30)
+    assert published(ours) == [first]
+    ours.wait(lambda: len(collecting.named("publish")) == 2, 30)
+    assert len({span.parent for span in collecting.named("publish")}) == 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("collector_is", ["hanging", "away"])
+def test_a_collector_that_fails_holds_up_no_session_and_no_shutdown(
+    ours: Fleet,
+    dovecot: Dovecot,
+    maildrop: Maildrop,
+    collecting: Collector,
+    collector_is: str,
+) -> None:
+    if collector_is == "hanging":
+        collecting.answering.clear()
+    else:
+        ours.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+    maildrop.deliver_many([messages.small(seed).octets for seed in range(50)])
+    ours.add(dovecot, maildrop.name)
+    worker = ours.start("worker")
+    ours.start("beat")
+    ours.wait(lambda: len(ours.events()) == 50 and not maildrop.count(), 30)
+    assert collector_is == "away" or collecting.requests
+
+    asked = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(30) == 0
+    assert time.monotonic() - asked < 12
+    assert worker.said("worker_stopped")
+    assert "Traceback" not in ours.logs()
