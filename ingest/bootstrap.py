@@ -16,6 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from ingest.errors import SettingsError
 from ingest.intake.batch import BatchLimits
+from ingest.intake.canary import Canaries
 from ingest.intake.message import Thresholds
 from ingest.intake.policy import Pace
 from ingest.intake.poll import Pacing, Poller
@@ -29,7 +30,7 @@ from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.intake.traced import TracedLog, TracedSink
 from ingest.isolation import run_isolated
-from ingest.model import Lease, Mailbox, Record
+from ingest.model import Lease, Mailbox, Record, Submission
 from ingest.objects.ahead import ahead
 from ingest.objects.budget import Budget, limit_group
 from ingest.objects.log import StoreLog
@@ -39,6 +40,7 @@ from ingest.observability import tracing
 from ingest.settings import Settings, sends_spans
 from ingest.state.audits import Audits
 from ingest.state.brake import Brake
+from ingest.state.canaries import CanaryState
 from ingest.state.checkpoint import Checkpoints
 from ingest.state.connect import connect
 from ingest.state.embedded import EmbeddedValkey
@@ -111,6 +113,20 @@ class Application:
         return Audits(self.redis)
 
     @property
+    def canaries(self) -> Canaries:
+        """The mailboxes that get probes."""
+        return Canaries(self.registry, CanaryState(self.redis), self.keyring, self._submit)
+
+    def _submit(self, mailbox: Mailbox, submission: Submission, message: bytes) -> None:
+        from ingest.transport.submission import submit  # noqa: PLC0415 - few have canaries
+
+        password = ""
+        if submission.username:
+            password = self.keyring.reveal(submission.password, mailbox.id)
+        peer = f"canary of mailbox {mailbox.id} at {submission.host}:{submission.port}"
+        submit(submission, password, message, peer=peer)
+
+    @property
     def sweep_cursor(self) -> SweepCursor:
         """Where the next sweep goes on."""
         return SweepCursor(self.redis)
@@ -148,7 +164,9 @@ class Application:
         sink: Sink = RedisStreamSink(client, settings.events_stream, settings.events_maxlen)
         if spans := tracing.active():
             sink = TracedSink(sink, SINK, spans)
-        return Relay(self.outbox, sink, lambda: self.shutdown.closing, self.beat)
+        return Relay(
+            self.outbox, sink, lambda: self.shutdown.closing, self.beat, self.canaries.arrived
+        )
 
     def open_maildrop(self, mailbox: Mailbox, stop: Stop) -> Pop3Maildrop:
         """Connect and sign in.
@@ -235,6 +253,7 @@ class Application:
             stop=stop,
             watch=watch,
             isolated=isolated,
+            recognise=self.canaries.recognition(mailbox),
         ).run()
 
 

@@ -2,22 +2,25 @@
 
 An event carries references and facts, never content: what does not fit is left out, and
 `dataref` says where all of it can be read (CloudEvents "dataref" extension).
+
+Who answers mail or counts it reads the type: a probe is nobody's mail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from ingest.model import Defect, Envelope, Record, StoredEvent, event_id
+from ingest.model import Defect, Envelope, Probe, Record, StoredEvent, event_id
 
 INGESTED = "mail-ingest.message.ingested.v1"
 REPARSED = "mail-ingest.message.reparsed.v1"  # a version of a message that was quarantined before
 REHEARSED = "mail-ingest.message.rehearsed.v1"  # the same, for a mailbox with the rule `shadow`
+PROBED = "mail-ingest.message.probed.v1"  # our own probe of a canary, whatever the rule
 
 MAX_OCTETS = 64 * 1024
 
@@ -51,6 +54,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple[PartReference, ...] = ()
     defects: tuple[Defect, ...] = ()
     version_of: str = ""  # the record that this is a version of, parsed again later
+    probe: Annotated[
+        Probe | None,
+        Meta(description=f"Of events of type {PROBED} alone: which probe of ours it is."),
+    ] = None
     shortened: bool = False  # something was left out: dataref has all of it
 
 
@@ -60,7 +67,14 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     specversion: Literal["1.0"] = "1.0"
     id: str
     source: str
-    type: str
+    type: Annotated[
+        str,
+        Meta(
+            description=f"{INGESTED}: new mail. {REPARSED}: what was quarantined, parsed now. "
+            f"{REHEARSED}: a rehearsal. {PROBED}: not mail, but a probe that we sent ourselves to "
+            "measure its way; ignore it."
+        ),
+    ]
     time: datetime
     datacontenttype: Literal["application/json"] = "application/json"
     sequence: str  # CloudEvents "sequence" extension: sorts the events of one mailbox
@@ -82,6 +96,7 @@ def ingested(
     uri: Callable[[str], str],
     session: str = "",
     traceparent: str = "",
+    probe: Probe | None = None,
 ) -> StoredEvent:
     """The event that says a message is ours.
 
@@ -92,6 +107,7 @@ def ingested(
         uri: makes an address of an object's key.
         session: the id of the session that retrieved the message; empty: none did.
         traceparent: the current span (W3C Trace Context); empty: there is none.
+        probe: that the message is; None: it is mail.
     """
     message = Message(
         mailbox=record.mailbox,
@@ -117,8 +133,10 @@ def ingested(
         ),
         defects=record.defects,
         version_of=record.version_of,
+        probe=probe,
     )
     kind = REHEARSED if record.rehearsal else REPARSED if record.version_of else INGESTED
+    kind = PROBED if probe else kind
     event = CloudEvent(
         id=event_id(record.id, kind),
         source=f"/mail-ingest/{deployment}/mailboxes/{record.mailbox}",

@@ -15,6 +15,7 @@ from ingest.errors import IngestError, ProofFailed
 from ingest.events.schema import ingested
 from ingest.intake.batch import Batch
 from ingest.intake.ports import Log, PartWriter
+from ingest.intake.probe import Recognition
 from ingest.mime.envelope import envelope
 from ingest.mime.events import (
     Body,
@@ -36,6 +37,7 @@ from ingest.model import (
     Listed,
     Octets,
     Part,
+    Probe,
     Record,
     Skeleton,
     record_id,
@@ -86,9 +88,17 @@ class Draft:
         batch: where its objects go.
         thresholds: which parts become objects.
         parse: False stores the octets as they are, without looking into them.
+        recognise: tells a canary's probe by its header; None: there are none.
     """
 
-    def __init__(self, batch: Batch, thresholds: Thresholds, *, parse: bool = True) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        thresholds: Thresholds,
+        *,
+        parse: bool = True,
+        recognise: Recognition | None = None,
+    ) -> None:
         self.octets = 0
         self.defects: list[Defect] = [] if parse else [Defect(NOT_PARSED)]
         self._batch = batch
@@ -102,6 +112,8 @@ class Draft:
         self._skeleton = _SkeletonWriter(batch, self._writers)
         self._program = ProgramBuilder()
         self._envelope = Envelope()
+        self._recognise = recognise
+        self._probe: Probe | None = None
         self._preview = ""
         self._parts: list[Part] = []
         self._leaf: _Leaf | None = None
@@ -224,6 +236,7 @@ class Draft:
             uri=objects.uri,
             session=self._batch.session,
             traceparent=tracing.traceparent(),
+            probe=self._probe,
         )
         self._finished.clear()
         return msgspec.structs.replace(record, events=(event,)), octets
@@ -243,6 +256,7 @@ class Draft:
                 self._end_part(encoded_octets)
             case HeaderBlock("", fields):
                 self._envelope = envelope(fields)
+                self._probe = self._recognise(fields) if self._recognise else None
             case Found(defect):
                 self.defects.append(defect)
 

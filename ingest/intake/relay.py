@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from ingest.events.schema import PROBED
 from ingest.failpoints import reach
 from ingest.observability import metrics
 
@@ -62,6 +63,7 @@ class Relay:
         sink: where it goes.
         closing: says that the process is about to end.
         beat: called for every few hundred events: the relay is at work.
+        probed: called for each event of a canary's probe that the sink has confirmed.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Relay:
         sink: Sink,
         closing: Callable[[], bool],
         beat: Callable[[], None] = lambda: None,
+        probed: Callable[[OutboxEvent], None] = lambda _: None,
     ) -> None:
         self._outbox = outbox
         self._sink = sink
         self._closing = closing
         self._beat = beat
+        self._probed = probed
         self._working = threading.Lock()
         self._published = metrics.published.labels(outbox.sink)
         self._delay = metrics.publish_delay.labels(outbox.sink)
@@ -106,6 +110,9 @@ class Relay:
             self._published.inc(len(events))
             for age in self._outbox.ages(entries):
                 self._delay.observe(age)
+            for event in events:
+                if event.type == PROBED:
+                    self._probed(event)
         if published:
             self._outbox.trim()
             log.info("events_published", events=published)

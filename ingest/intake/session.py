@@ -31,6 +31,7 @@ from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
 from ingest.intake.message import Draft, Thresholds, Unparsable, described
 from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
+from ingest.intake.probe import Recognition
 from ingest.intake.queue import Queue, SessionLimits
 from ingest.intake.report import SessionReport, Watch, note_committed, note_deleted
 from ingest.model import SHORTER_THAN_LISTED, Defect, DeleteRule, Lease, Listed, Mailbox
@@ -83,6 +84,7 @@ class Session:
         stop: ends the session early.
         watch: sees the progress.
         isolated: this process is there for suspects, and takes in nothing else.
+        recognise: tells the probes of a canary; None: the mailbox is none.
     """
 
     def __init__(  # noqa: PLR0913 - a port each, and what the session is about
@@ -99,8 +101,10 @@ class Session:
         stop: Stop,
         watch: Watch | None = None,
         isolated: bool = False,
+        recognise: Recognition | None = None,
     ) -> None:
         self._isolated = isolated
+        self._recognise = recognise
         self._mailbox = mailbox
         self._rule = DeleteRule.parse(mailbox.delete)
         self._rehearsal = self._rule.mode == "shadow"
@@ -293,7 +297,7 @@ class Session:
             return
         with (
             tracing.span("message", number=listed.number, listed=listed.octets, parsed=parse),
-            Draft(batch, self._settings.thresholds, parse=parse) as draft,
+            self._draft(batch, parse=parse) as draft,
         ):
             try:
                 for octets in retrieval:
@@ -312,6 +316,10 @@ class Session:
                     self._stop.check()
                 return
             self._join(listed, draft, batch)
+
+    def _draft(self, batch: Batch, *, parse: bool) -> Draft:
+        thresholds = self._settings.thresholds
+        return Draft(batch, thresholds, parse=parse, recognise=self._recognise)
 
     def _join(self, listed: Listed, draft: Draft, batch: Batch) -> None:
         """Decide what becomes of a message that is here whole, and let it join the batch."""

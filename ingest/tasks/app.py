@@ -31,6 +31,7 @@ _TICK_SECONDS = 1.0
 _READ_BACK_SECONDS = 300.0
 _SWEEP_SECONDS = 3600.0
 _AUDIT_SECONDS = 3600.0
+_CANARIES_SECONDS = 5.0
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "read-back": _entry("read_back", _READ_BACK_SECONDS),
             "sweep": _entry("sweep", _SWEEP_SECONDS),
             "audit": _entry("audit", _AUDIT_SECONDS),
+            "canaries": _entry("canaries", _CANARIES_SECONDS),
         },
         "imports": ["ingest.tasks.tasks"],
     }

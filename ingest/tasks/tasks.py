@@ -73,8 +73,10 @@ def read_back() -> None:
     except StoreChanged:
         application.checkpoints.withdraw()  # nobody may delete by what Redis says of another store
         raise
-    active = [mailbox for mailbox in application.registry.list() if not mailbox.paused]
+    mailboxes = application.registry.list()
+    active = [mailbox for mailbox in mailboxes if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
+    application.canaries.add(mailboxes)
     look = application.checkpoints.look()
     now = application.store.now()
     since, until = _EVER, now - _YOUNG  # where nothing was ever compared
@@ -122,3 +124,18 @@ def audit() -> None:
     places = pick(batches, lambda batch: positions(store, batch), _AUDITED, chance)
     if spot_check(store, places, application.brake.pull, go_on):
         audits.done(until)
+
+
+@app.task(name="canaries")
+def canaries() -> None:
+    """Look which probes are missing, and hint at each canary whose turn it is to get one."""
+    looked_after = current().application.canaries
+    looked_after.look()
+    for mailbox in looked_after.due():
+        canary.apply_async((mailbox,), expires=HINT_SECONDS)
+
+
+@app.task(name="canary")
+def canary(mailbox: str) -> None:
+    """Send a canary its probe, unless somebody else does."""
+    current().application.canaries.take_turn(mailbox)

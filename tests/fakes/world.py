@@ -17,6 +17,7 @@ import msgspec
 
 from ingest.intake.batch import BatchLimits
 from ingest.intake.message import Thresholds
+from ingest.intake.probe import Recognition
 from ingest.intake.queue import SessionLimits
 from ingest.intake.report import SessionReport
 from ingest.intake.session import Session, SessionSettings
@@ -107,6 +108,7 @@ class World:
         self.part_threshold = limits.get("part_threshold", 1000)
         self.strict = bool(limits.get("strict", 0))
         self.suspected = False
+        self.recognise: Recognition | None = None  # of a canary's probes
         self.stop = Go()
         self.brake = Released()
 
@@ -142,6 +144,7 @@ class World:
             brake=self.brake,
             stop=self.stop,
             isolated=isolated,
+            recognise=self.recognise,
         ).run()
 
     def poll(self) -> SessionReport:

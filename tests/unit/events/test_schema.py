@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ingest.events.schema import MAX_OCTETS, CloudEvent, ingested, json_schema
-from ingest.model import Defect, Envelope, Part, Record, Skeleton, StoredEvent
+from ingest.events.schema import INGESTED, MAX_OCTETS, PROBED, CloudEvent, ingested, json_schema
+from ingest.model import Defect, Envelope, Part, Probe, Record, Skeleton, StoredEvent
 
 
 def record(**changes: object) -> Record:
@@ -108,3 +108,22 @@ def test_session_and_trace_are_in_it_where_there_is_one() -> None:
     assert decoded.traceparent == trace
     assert decoded.data.session == "5c2779f09365478cee21d8c75ece69f3"
     assert traced.id == event(record()).id
+
+
+def test_a_probe_is_told_from_mail_by_type_and_id_and_mail_does_not_speak_of_probes() -> None:
+    probe = Probe(id="0" * 32, sent_at=datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC))
+    whole, rehearsed, mail = (
+        ingested(one, deployment="d", dataref="file:///r", uri=str, probe=of)
+        for one, of in ((record(), probe), (record(rehearsal=True), probe), (record(), None))
+    )
+    assert (whole.type, rehearsed.type, mail.type) == (PROBED, PROBED, INGESTED)
+    assert whole.id != mail.id
+    said = {"id": "0" * 32, "sent_at": "2026-01-02T03:04:05.678000Z"}
+    assert msgspec.json.decode(whole.json)["data"]["probe"] == said
+    assert "probe" not in mail.json
+
+
+def test_the_schema_says_what_to_make_of_each_type() -> None:
+    properties = json_schema()["$defs"]["CloudEvent"]["properties"]  # type: ignore[index]
+    for kind in ("ingested", "reparsed", "rehearsed", "probed"):
+        assert f"mail-ingest.message.{kind}.v1: " in properties["type"]["description"]

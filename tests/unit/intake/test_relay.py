@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from ingest.errors import StateUnavailable
+from ingest.events.schema import PROBED
 from ingest.intake.relay import OutboxEvent, Relay
 from ingest.observability import metrics
 
@@ -89,3 +90,29 @@ def test_a_closing_process_publishes_no_more() -> None:
     outbox = Waiting(3)
     assert Relay(outbox, Collecting(), lambda: True).drain() == 0
     assert len(outbox.waiting) == 3
+
+
+def test_a_probe_is_home_when_the_sink_has_its_event_and_not_before() -> None:
+    outbox, sink, home = Waiting(3), Collecting(), list[str]()
+    outbox.waiting[1] = outbox.waiting[1]._replace(type=PROBED)
+    relay = Relay(outbox, sink, lambda: False, probed=lambda event: home.append(event.id))
+    sink.refusing = True
+    with pytest.raises(StateUnavailable):
+        relay.drain()
+    assert home == []
+    sink.refusing = False
+    relay.drain()
+    assert home == ["id-1"]
+
+
+def test_an_event_that_was_published_is_not_published_again_though_its_probe_is_not_measured() -> (
+    None
+):
+    def away(_: OutboxEvent) -> None:
+        raise StateUnavailable("away")
+
+    outbox, sink = Waiting(1), Collecting()
+    outbox.waiting[0] = outbox.waiting[0]._replace(type=PROBED)
+    with pytest.raises(StateUnavailable):
+        Relay(outbox, sink, lambda: False, probed=away).drain()
+    assert not outbox.waiting

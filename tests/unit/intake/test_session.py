@@ -17,12 +17,14 @@ from ingest.errors import (
     SessionStopped,
     StoreUnavailable,
 )
-from ingest.events.schema import INGESTED, REHEARSED
+from ingest.events.schema import INGESTED, PROBED, REHEARSED
 from ingest.intake import policy
 from ingest.intake.policy import MOST_ATTEMPTS
+from ingest.intake.probe import Recognition, compose, new_probe
 from ingest.mime import splitter
 from ingest.mime.splitter import Splitter
-from ingest.model import NOT_PARSED
+from ingest.model import NOT_PARSED, Submission
+from ingest.state.secrets import Keyring, new_key
 from tests.fakes.world import World
 
 ONE = b"Subject: one\r\n\r\nfirst\r\n"
@@ -384,6 +386,34 @@ def test_after_a_rehearsal_every_message_is_ingested_as_if_it_were_new() -> None
     types = [one.event.type for one in world.state.kept.outbox]
     assert types == [REHEARSED, REHEARSED, INGESTED, INGESTED]
     assert len({one.event.id for one in world.state.kept.outbox}) == 4
+
+
+def probe_for(mailbox_id: str, keyring: Keyring) -> bytes:
+    submission = Submission(host="h", port=25, sender="a@b.example", recipient="c@d.example")
+    return compose(new_probe(1_800_000_000.5), mailbox_id, submission, keyring)
+
+
+@pytest.mark.parametrize("delete", ["committed", "shadow"])
+def test_a_canarys_own_probes_are_no_mail_and_everybody_elses_are(delete: str) -> None:
+    ours, theirs = Keyring([new_key()]), Keyring([new_key()])
+    world = World(delete=delete)
+    world.recognise = Recognition(world.mailbox.id, ours)
+    world.deliver(probe_for(world.mailbox.id, ours))
+    world.deliver(probe_for(world.mailbox.id, theirs))
+    world.deliver(probe_for("mb-other", ours))
+    world.deliver(ONE)
+    world.session()
+    mail = REHEARSED if delete == "shadow" else INGESTED
+    assert [one.event.type for one in world.state.kept.outbox] == [PROBED, mail, mail, mail]
+    assert len(world.server.messages) == (4 if delete == "shadow" else 0)
+
+
+def test_a_mailbox_that_is_no_canary_knows_no_probes() -> None:
+    keyring = Keyring([new_key()])
+    world = World()
+    world.deliver(probe_for(world.mailbox.id, keyring))
+    world.session()
+    assert [one.event.type for one in world.state.kept.outbox] == [INGESTED]
 
 
 def test_under_the_brake_mail_is_ingested_and_nothing_is_deleted() -> None:

@@ -16,7 +16,7 @@ CLOCKS_DIFFER = 25  # seconds
 def test_no_hint_of_beat_is_over_for_a_worker_whose_clock_is_ahead() -> None:
     schedule = configuration(Settings(redis_url="redis://localhost"))["beat_schedule"]
     tasks = {entry["task"] for entry in schedule.values()}
-    assert tasks == {"tick", "relay", "read_back", "sweep", "audit"}
+    assert tasks == {"tick", "relay", "read_back", "sweep", "audit", "canaries"}
     assert all(entry["options"]["expires"] > CLOCKS_DIFFER for entry in schedule.values())
 
 

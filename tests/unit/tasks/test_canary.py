@@ -1,0 +1,109 @@
+"""Canaries as tasks look after them: on a real Valkey, with a real SMTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from ingest.errors import SessionError
+from ingest.intake.probe import FIELD
+from ingest.model import Mailbox, Submission
+from ingest.state.canaries import CanaryState
+from ingest.tasks import tasks
+from ingest.tasks.app import HINT_SECONDS
+from ingest.tasks.worker import Worker
+from tests.fakes.mail_values import mailbox
+from tests.servers.certificates import make_certificates
+from tests.servers.smtp import PASSWORD, USERNAME, SmtpServer, smtp_server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SmtpServer]:
+    with smtp_server(make_certificates(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+def canary(worker: Worker, server: SmtpServer, tmp_path: Path) -> Mailbox:
+    submission = Submission(
+        host="localhost",
+        port=server.port,
+        username=USERNAME,
+        password=worker.application.keyring.seal(PASSWORD, "mb-a"),
+        ca_file=str(tmp_path / "ca.pem"),
+        sender=USERNAME,
+        recipient="canary@example.org",
+    )
+    made = msgspec.structs.replace(mailbox("a"), canary=submission)
+    return worker.application.registry.add(made)
+
+
+@pytest.fixture
+def hints(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], float]]:
+    noted: list[tuple[tuple[str, ...], float]] = []
+
+    def note(arguments: tuple[str, ...], expires: float) -> None:
+        noted.append((arguments, expires))
+
+    monkeypatch.setattr(tasks.canary, "apply_async", note)
+    return noted
+
+
+def test_a_canary_that_redis_forgot_is_looked_after_again_and_gets_its_probe(
+    canary: Mailbox, server: SmtpServer, hints: list[tuple[tuple[str, ...], float]]
+) -> None:
+    tasks.canaries()
+    assert not hints
+    tasks.read_back()
+    tasks.canaries()
+    assert hints == [((canary.id,), HINT_SECONDS)]
+    for _ in range(2):  # a hint may be doubled
+        tasks.canary(canary.id)
+    [message] = server.messages
+    assert FIELD.encode() in message
+    hints.clear()
+    tasks.canaries()
+    assert not hints
+
+
+def test_a_paused_canary_is_looked_after_again_too(canary: Mailbox, worker: Worker) -> None:
+    registry = worker.application.registry
+    registry.update(msgspec.structs.replace(canary, paused="refused"), seen=canary)
+    tasks.read_back()
+    assert CanaryState(worker.application.redis).hosts() == {canary.id: canary.host}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"ca_file": ""}, "tls"),
+        ({"port": 1}, "connection"),
+        ({"password": "env:NOT_SET_ANYWHERE"}, "registry"),
+        ({"password": "file:/nowhere"}, "registry"),
+        ({"username": "somebody"}, "sign_in"),
+    ],
+)
+def test_what_keeps_a_probe_from_being_sent_is_said_and_the_worker_goes_on(
+    canary: Mailbox, worker: Worker, changes: dict[str, object], code: str
+) -> None:
+    assert canary.canary
+    submission = msgspec.structs.replace(canary.canary, **changes)
+    registry = worker.application.registry
+    registry.update(msgspec.structs.replace(canary, canary=submission), seen=canary)
+    with capture_logs() as logs:
+        tasks.canary(canary.id)
+    [entry] = [entry for entry in logs if entry["event"] == "canary_not_sent"]
+    assert (entry["mailbox"], entry["code"]) == (canary.id, code)
+    assert PASSWORD not in str(logs)
+
+
+def test_a_refusal_names_the_mailbox_and_the_smtp_server(
+    canary: Mailbox, worker: Worker, server: SmtpServer
+) -> None:
+    server.greeting = "554 no"
+    with pytest.raises(SessionError, match=f"canary of mailbox mb-a at localhost:{server.port}"):
+        worker.application.canaries.send(canary)
