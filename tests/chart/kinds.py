@@ -120,7 +120,116 @@ class _PodMonitor(_Fields):
     spec: _PodMonitorSpec
 
 
+class _SecretStore(_Fields):
+    name: str
+    kind: Literal["SecretStore", "ClusterSecretStore"] = "SecretStore"
+
+
+class _RemoteRef(_Fields):
+    key: str
+    property: str = ""
+
+
+class _RemoteSecret(_Fields):
+    secret_key: str
+    remote_ref: _RemoteRef
+
+
+class _Extract(_Fields):
+    extract: _RemoteRef
+
+
+class _SecretTemplate(_Fields):
+    data: dict[str, str]
+
+
+class _SecretTarget(_Fields):
+    name: str
+    template: _SecretTemplate | None = None
+
+
+class _ExternalSecretSpec(_Fields):
+    """Of https://external-secrets.io/latest/api/externalsecret."""
+
+    secret_store_ref: _SecretStore
+    target: _SecretTarget
+    refresh_interval: str = "1h"
+    data: list[_RemoteSecret] = []
+    data_from: list[_Extract] = []
+
+
+class _Named(_Fields):
+    """Metadata of what only stands in the values."""
+
+    name: str
+
+
+class _ExternalSecret(_Fields):
+    api_version: str
+    kind: str
+    metadata: _Named
+    spec: _ExternalSecretSpec
+
+
+class _Issuer(_Fields):
+    name: str
+    kind: Literal["Issuer", "ClusterIssuer"] = "Issuer"
+
+
+class _CertificateSpec(_Fields):
+    """Of https://cert-manager.io/docs/reference/api-docs."""
+
+    secret_name: str
+    issuer_ref: _Issuer
+    common_name: str
+    is_ca: bool = msgspec.field(name="isCA", default=False)
+
+
+class _Certificate(_Fields):
+    api_version: str
+    kind: str
+    metadata: _Named
+    spec: _CertificateSpec
+
+
+class _KeyOf(_Fields):
+    name: str
+    key: str
+
+
+class _BundleSource(_Fields):
+    """One of them."""
+
+    use_default_cas: bool | None = msgspec.field(name="useDefaultCAs", default=None)
+    secret: _KeyOf | None = None
+
+
+class _BundleKey(_Fields):
+    key: str
+
+
+class _BundleTarget(_Fields):
+    config_map: _BundleKey
+
+
+class _BundleSpec(_Fields):
+    """Of https://cert-manager.io/docs/trust/trust-manager/api-reference."""
+
+    sources: list[_BundleSource]
+    target: _BundleTarget
+
+
+class _Bundle(_Fields):
+    api_version: str
+    kind: str
+    metadata: _Named
+    spec: _BundleSpec
+
+
 _CUSTOM: dict[str, type[_Fields]] = {
     "keda.sh/v1alpha1 ScaledObject": _ScaledObject,
     "monitoring.coreos.com/v1 PodMonitor": _PodMonitor,
+    "external-secrets.io/v1 ExternalSecret": _ExternalSecret,
+    "cert-manager.io/v1 Certificate": _Certificate,
+    "trust.cert-manager.io/v1alpha1 Bundle": _Bundle,
 }

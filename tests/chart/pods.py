@@ -11,6 +11,7 @@ from tests.chart.render import Object, only
 
 COMPONENTS = ("poll", "relay", "maintenance", "beat", "demo", "doctor")
 WORKERS = COMPONENTS[:3]
+APPLY = "apply"  # the Job's, where there is one
 
 Secret = Callable[[str, str], str]  # the text in a Secret of the namespace, by its name and key
 
@@ -48,12 +49,17 @@ def container(objects: list[Object], component: str, secret: Secret = some_url) 
     return Container(main["args"], environment, pod)
 
 
+def components(objects: list[Object]) -> tuple[str, ...]:
+    """Those whose pods run ingest."""
+    return (*COMPONENTS, APPLY) if any(each["kind"] == "Job" for each in objects) else COMPONENTS
+
+
 def pod_of(objects: list[Object], component: str) -> Object:
     """The spec of the pods of that component."""
     (found,) = (
         each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
         for each in objects
-        if each["kind"] in {"Deployment", "StatefulSet", "Pod"}
+        if each["kind"] in {"Deployment", "StatefulSet", "Job", "Pod"}
         and each["metadata"]["labels"]["app.kubernetes.io/component"] == component
     )
     return dict(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from ingest.observability import metrics
 from ingest.settings import from_environment
 from ingest.tasks.app import MAINTENANCE, POLL, RELAY
 from tests.chart.kinds import VERSIONS, check
-from tests.chart.pods import COMPONENTS, WORKERS, container, pod_of
+from tests.chart.pods import COMPONENTS, WORKERS, components, container, pod_of
 from tests.chart.render import (
     DIRECTORY,
     NAMESPACE,
@@ -24,42 +24,14 @@ from tests.chart.render import (
     render,
     scenario,
 )
+from tests.chart.selectors import COMPONENT, allowed_ports, of_kind, pod_labels, selected
 
 WARNING = 2  # Helm's severities: 1 is a mere hint, as that an icon would be nice
 LONGEST = "a-release-with-a-name-that-is-as-long-as-helm-permits"
 INSTANCE = "app.kubernetes.io/instance"
-COMPONENT = "app.kubernetes.io/component"
 DUE_LAG, OUTBOX = "mail_ingest_due_lag_seconds", "mail_ingest_outbox_depth"
 
 every_scenario = pytest.mark.parametrize("name", SCENARIOS)
-
-
-def pod_labels(objects: list[Object]) -> dict[str, Mapping[str, str]]:
-    """The labels of all pods, by component."""
-    templates = (
-        each if each["kind"] == "Pod" else each["spec"]["template"]
-        for each in objects
-        if each["kind"] in {"Pod", "Deployment", "StatefulSet"}
-    )
-    labels = (each["metadata"]["labels"] for each in templates)
-    return {each[COMPONENT]: each for each in labels}
-
-
-def selected(objects: list[Object], selector: Mapping[str, Any]) -> set[str]:
-    """The components whose pods a selector selects."""
-
-    def fits(labels: Mapping[str, str]) -> bool:
-        expressions = selector.get("matchExpressions", [])
-        assert all(each["operator"] == "In" for each in expressions)
-        return selector["matchLabels"].items() <= labels.items() and all(
-            labels.get(each["key"]) in each["values"] for each in expressions
-        )
-
-    return {component for component, labels in pod_labels(objects).items() if fits(labels)}
-
-
-def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
-    return [each for each in objects if each["kind"] in kinds]
 
 
 @every_scenario
@@ -95,7 +67,16 @@ def test_an_object_that_kubernetes_would_not_take_is_seen(
         check(thing | change, VERSIONS[0])
 
 
-@pytest.mark.parametrize(("name", "kind"), [("keda", "ScaledObject"), ("keda", "PodMonitor")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("keda", "ScaledObject"),
+        ("keda", "PodMonitor"),
+        ("external-secrets", "ExternalSecret"),
+        ("own-authorities", "Certificate"),
+        ("own-authorities", "Bundle"),
+    ],
+)
 def test_a_misspelt_field_of_a_custom_resource_is_seen(name: str, kind: str) -> None:
     thing = of_kind(render(scenario(name)), kind)[0]
     with pytest.raises(AssertionError, match="pollingIntervall"):
@@ -143,10 +124,10 @@ def test_every_container_has_a_writable_tmp_and_only_volumes_that_are_there(name
 @every_scenario
 def test_the_product_takes_the_environment_that_every_pod_gets(name: str) -> None:
     objects = render(scenario(name))
-    for component in COMPONENTS:
+    for component in components(objects):
         pod = container(objects, component)
         settings = from_environment(pod.environment)
-        assert settings.redis_url.startswith("redis://")
+        assert settings.redis_url.startswith(("redis://", "rediss://"))
         assert settings.store == scenario(name)["store"]["url"]
         assert settings.home.startswith("/tmp/")  # noqa: S108 - a pod's own
         if component in WORKERS:
@@ -290,23 +271,6 @@ def test_keda_asks_prometheus_for_the_same() -> None:
 def test_what_scales_is_measured() -> None:
     gauges = (metrics.due_lag, metrics.outbox_depth)
     assert [each.name for gauge in gauges for each in gauge.collect()] == [DUE_LAG, OUTBOX]
-
-
-def allowed_ports(objects: list[Object], component: str) -> set[int]:
-    """Where the pods of a component may connect to."""
-    policies = [
-        each["spec"]
-        for each in of_kind(objects, "NetworkPolicy")
-        if component in selected(objects, each["spec"]["podSelector"])
-    ]
-    assert any("Egress" in each["policyTypes"] for each in policies)
-    assert any("Ingress" in each["policyTypes"] for each in policies)
-    return {
-        port["port"]
-        for policy in policies
-        for rule in policy.get("egress", [])
-        for port in rule["ports"]
-    }
 
 
 def test_network_policies_let_out_what_each_component_needs_and_nothing_else() -> None:

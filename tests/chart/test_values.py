@@ -40,7 +40,13 @@ COMPANIONS: dict[str, Values] = {
     "redis.url": {"redis": {"existingSecret": {"name": ""}}},
     "events.url": {"events": {"existingSecret": {"name": ""}}},
     "valkey.enabled": {"redis": {"existingSecret": {"name": ""}}},
+    "mailboxes.declared": {"mailboxes": {"enabled": True}},
+    "mailboxes.existingConfigMap.name": {"mailboxes": {"enabled": True}},
+    "mailboxes.existingSecret.name": {"mailboxes": {"enabled": True}},
 }
+
+SECRET = "hunter2"
+ORDERS = {"name": "orders", "address": "pop3s://orders@pop.example.org", "password": "env:ORDERS"}
 
 every_key = [each for each in documented() if not each.parent]
 
@@ -101,6 +107,12 @@ every_key = [each for each in documented() if not each.parent]
         ({"store": {"sseKmsKeyId": "key"}}, "sseKmsKeyId is set, but store.sse is not aws:kms"),
         ({"autoscaling": {"engine": "keda"}}, "needs autoscaling.keda.serverAddress"),
         (
+            {"authorities": {"existingConfigMap": {"name": "a"}, "existingSecret": {"name": "b"}}},
+            "authorities.existingConfigMap.name and authorities.existingSecret.name are set",
+        ),
+        ({"authorities": {"trustedFor": "redis"}}, "trustedFor': value must be one of 'store'"),
+        ({"extraManifests": [{"kind": "Secret"}]}, "/extraManifests/0': missing properties"),
+        (
             {"workers": {"relay": {"autoscaling": {"minReplicas": 9}}}},
             "workers.relay.autoscaling.minReplicas is more than its maxReplicas",
         ),
@@ -110,6 +122,41 @@ def test_wrong_values_are_refused_and_named(values: Values, complaint: str) -> N
     with pytest.raises(HelmError) as refused:
         render(scenario("default", values))
     assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"enabled": False}, "mailboxes.declared is set, but mailboxes.enabled is false"),
+        ({"existingSecret": {"name": "a"}}, "declared and mailboxes.existingSecret.name are set"),
+        ({"declared": {"orders": {}}}, "/mailboxes/declared': got object, want array"),
+        ({"declared": [{"address": "pop3s://a@b"}]}, "missing property 'name'"),
+        ({"declared": [ORDERS | {"pasword": "env:A"}]}, "properties 'pasword' not allowed"),
+        ({"declared": [ORDERS | {"delete": "soon"}]}, "/declared/0/delete': 'soon' does not match"),
+        ({"declared": [ORDERS | {"address": "imap://a@b"}]}, "address': 'imap://a@b' does not"),
+        (
+            {"declared": [ORDERS | {"address": f"pop3s://a:{SECRET}@b"}]},
+            'the address of "orders" is not pop3s://USER@HOST or pop3://USER@HOST, without',
+        ),
+        ({"declared": [ORDERS | {"password": SECRET}]}, 'the password of "orders" is not env:NAME'),
+        (
+            {"declared": [ORDERS | {"passwordFrom": {"secret": "a", "key": "b"}}]},
+            '"orders" needs one of password and passwordFrom',
+        ),
+        (
+            {"declared": [{"name": "a", "address": "pop3s://a@b"}]},
+            '"a" needs one of password and passwordFrom',
+        ),
+        ({"declared": [ORDERS, ORDERS | {"name": "Orders"}]}, '"Orders" stands there twice'),
+    ],
+)
+def test_wrong_mailboxes_are_refused_and_named_without_what_may_be_a_password(
+    change: Values, complaint: str
+) -> None:
+    with pytest.raises(HelmError) as refused:
+        render(scenario("default", {"mailboxes": {"enabled": True, "declared": [ORDERS]} | change}))
+    assert complaint in str(refused.value)
+    assert SECRET not in str(refused.value)
 
 
 def test_the_defaults_say_what_is_missing_all_at_once() -> None:
@@ -208,6 +255,7 @@ def test_defaults_agree_with_the_product() -> None:
         ("existing-secrets", "helm test orders --namespace mail --logs"),
         ("embedded-valkey", "The embedded Valkey is for trying things out"),
         ("hpa", "external.metrics.k8s.io"),
+        ("declared-mailboxes", "kubectl --namespace mail logs job/orders-mail-ingest-apply"),
     ],
 )
 def test_notes_tell_what_to_do_next(name: str, told: str) -> None:

@@ -26,6 +26,10 @@
 {{- if and (eq $values.autoscaling.engine "keda") (not $values.autoscaling.keda.serverAddress) -}}
 {{- $wrong = append $wrong "autoscaling.engine is keda, which needs autoscaling.keda.serverAddress" -}}
 {{- end -}}
+{{- if and $values.authorities.existingConfigMap.name $values.authorities.existingSecret.name -}}
+{{- $wrong = append $wrong "authorities.existingConfigMap.name and authorities.existingSecret.name are set: keep one of them" -}}
+{{- end -}}
+{{- $wrong = concat $wrong (include "mail-ingest.checks.mailboxes" $values.mailboxes | fromJsonArray) -}}
 {{- range $lane := list "poll" "relay" -}}
 {{- $scaled := (get $values.workers $lane).autoscaling -}}
 {{- if gt (int $scaled.minReplicas) (int $scaled.maxReplicas) -}}
@@ -35,4 +39,36 @@
 {{- if $wrong -}}
 {{- printf "\n\nThese values don't fit:\n  - %s\n" (join "\n  - " $wrong) | fail -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What is wrong with the mailboxes: sentences, as JSON. None repeats a password. */}}
+{{- define "mail-ingest.checks.mailboxes" -}}
+{{- $wrong := list -}}
+{{- $given := compact (list
+  (ternary "mailboxes.declared" "" (not (empty .declared)))
+  (ternary "mailboxes.existingConfigMap.name" "" (not (empty .existingConfigMap.name)))
+  (ternary "mailboxes.existingSecret.name" "" (not (empty .existingSecret.name)))) -}}
+{{- if gt (len $given) 1 -}}
+{{- $wrong = append $wrong (printf "%s are set: keep one of them" (join " and " $given)) -}}
+{{- end -}}
+{{- if and $given (not .enabled) -}}
+{{- $wrong = append $wrong (printf "%s is set, but mailboxes.enabled is false" (join " and " $given)) -}}
+{{- end -}}
+{{- $names := dict -}}
+{{- range .declared }}
+{{- $passwords := compact (list (ternary "1" "" (hasKey . "password")) (ternary "1" "" (hasKey . "passwordFrom"))) -}}
+{{- if ne (len $passwords) 1 -}}
+{{- $wrong = append $wrong (printf "mailboxes.declared: %q needs one of password and passwordFrom" .name) -}}
+{{- else if and (hasKey . "password") (not (regexMatch "^(env:.+|file:/.+)$" .password)) -}}
+{{- $wrong = append $wrong (printf "mailboxes.declared: the password of %q is not env:NAME or file:/PATH" .name) -}}
+{{- end -}}
+{{- if not (regexMatch "^pop3s?://[^:/]+@[^@/]+$" .address) -}}
+{{- $wrong = append $wrong (printf "mailboxes.declared: the address of %q is not pop3s://USER@HOST or pop3://USER@HOST, without a password" .name) -}}
+{{- end -}}
+{{- if hasKey $names (lower .name) -}}
+{{- $wrong = append $wrong (printf "mailboxes.declared: %q stands there twice" .name) -}}
+{{- end -}}
+{{- $_ := set $names (lower .name) true -}}
+{{- end -}}
+{{- $wrong | toJson -}}
 {{- end -}}

@@ -45,9 +45,16 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and (include "mail-ingest.signsIn" $component) $values.keys.existingSecret.name }}
+{{- if and (include "mail-ingest.signsIn" (list $root $component)) $values.keys.existingSecret.name }}
 - name: INGEST_KEYS_FILE
   value: /run/secrets/mail-ingest/keys
+{{- end }}
+{{- if include "mail-ingest.authorities" $root }}
+{{- $variables := dict "store" (list "AWS_CA_BUNDLE") "all" (list "AWS_CA_BUNDLE" "SSL_CERT_FILE") "none" list }}
+{{- range get $variables $values.authorities.trustedFor }}
+- name: {{ . }}
+  value: /etc/mail-ingest/authorities/ca.crt
+{{- end }}
 {{- end }}
 {{- with index . 2 }}
 - name: INGEST_CONCURRENCY
@@ -58,9 +65,54 @@
 {{- end }}
 {{- end -}}
 
-{{/* Whether a component opens mailboxes, and so needs their passwords; empty: it doesn't. */}}
+{{/* Whether a component opens mailboxes, and so needs their passwords; empty: it doesn't.
+     (list root component) */}}
 {{- define "mail-ingest.signsIn" -}}
-{{- if has . (list "poll" "doctor") }}true{{ end -}}
+{{- $signingIn := list "poll" "doctor" (ternary "apply" "" (first .).Values.mailboxes.test) -}}
+{{- if has (index . 1) $signingIn }}true{{ end -}}
+{{- end -}}
+
+{{/* The Secrets with passwords of mailboxes, each once, as JSON. */}}
+{{- define "mail-ingest.passwordSecrets" -}}
+{{- $secrets := .Values.passwords.existingSecrets -}}
+{{- range .Values.mailboxes.declared }}
+{{- with .passwordFrom }}
+{{- $secrets = append $secrets .secret -}}
+{{- end }}
+{{- end }}
+{{- $secrets | uniq | toJson -}}
+{{- end -}}
+
+{{/* The volume source with the authorities; empty: there are none. */}}
+{{- define "mail-ingest.authorities" -}}
+{{- $values := .Values.authorities -}}
+{{- if $values.existingConfigMap.name -}}
+configMap:
+  name: {{ $values.existingConfigMap.name | quote }}
+  items: [{key: {{ $values.existingConfigMap.key | quote }}, path: ca.crt}]
+{{- else if $values.existingSecret.name -}}
+secret:
+  secretName: {{ $values.existingSecret.name | quote }}
+  defaultMode: 0440
+  items: [{key: {{ $values.existingSecret.key | quote }}, path: ca.crt}]
+{{- end -}}
+{{- end -}}
+
+{{/* The volume source with the file that declares mailboxes. */}}
+{{- define "mail-ingest.declaration" -}}
+{{- $values := .Values.mailboxes -}}
+{{- $ours := printf "%s-mailboxes" (include "mail-ingest.fullname" .) -}}
+{{- if $values.existingSecret.name -}}
+secret:
+  secretName: {{ $values.existingSecret.name | quote }}
+  defaultMode: 0440
+  items: [{key: {{ $values.existingSecret.key | quote }}, path: mailboxes}]
+{{- else -}}
+{{- $from := $values.existingConfigMap -}}
+configMap:
+  name: {{ $from.name | default $ours | quote }}
+  items: [{key: {{ ternary $from.key "mailboxes.json" (not (empty $from.name)) | quote }}, path: mailboxes}]
+{{- end -}}
 {{- end -}}
 
 {{/* Where a URL is read from. (list root where key-in-our-secret) */}}

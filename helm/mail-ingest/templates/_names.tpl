@@ -47,5 +47,6 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{/* A number or text as text: numbers of a values file are floats, which print as 4.29e+09. */}}
 {{- define "mail-ingest.text" -}}
-{{- ternary (printf "%v" .) (printf "%d" (int64 .)) (not (kindIs "float64" .)) -}}
+{{- $whole := and (kindIs "float64" .) (eq (float64 (int64 .)) .) -}}
+{{- if $whole }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}

@@ -94,11 +94,17 @@ resources:
   {{- toYaml (index . 4) | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
-  {{- if include "mail-ingest.signsIn" $component }}
+  {{- if eq $component "apply" }}
+  - {name: mailboxes, mountPath: /etc/mail-ingest/declared, readOnly: true}
+  {{- end }}
+  {{- if include "mail-ingest.authorities" $root }}
+  - {name: ca, mountPath: /etc/mail-ingest/authorities, readOnly: true}
+  {{- end }}
+  {{- if include "mail-ingest.signsIn" (list $root $component) }}
   {{- if $values.keys.existingSecret.name }}
   - {name: keys, mountPath: /run/secrets/mail-ingest, readOnly: true}
   {{- end }}
-  {{- range $values.passwords.existingSecrets }}
+  {{- range include "mail-ingest.passwordSecrets" $root | fromJsonArray }}
   - {name: {{ printf "mailbox-%s" (sha256sum . | trunc 8) }}, mountPath: {{ printf "/run/secrets/mailboxes/%s" . | quote }}, readOnly: true}
   {{- end }}
   {{- end }}
@@ -109,10 +115,19 @@ volumeMounts:
 
 {{/* The volumes of that container. (list root component) */}}
 {{- define "mail-ingest.volumes" -}}
-{{- $values := (first .).Values -}}
+{{- $root := first . -}}
+{{- $values := $root.Values -}}
 - name: tmp
   emptyDir: {sizeLimit: 256Mi}
-{{- if include "mail-ingest.signsIn" (index . 1) }}
+{{- if eq (index . 1) "apply" }}
+- name: mailboxes
+  {{- include "mail-ingest.declaration" $root | nindent 2 }}
+{{- end }}
+{{- with include "mail-ingest.authorities" $root }}
+- name: ca
+  {{- nindent 2 . }}
+{{- end }}
+{{- if include "mail-ingest.signsIn" . }}
 {{- with $values.keys.existingSecret }}
 {{- if .name }}
 - name: keys
@@ -122,7 +137,7 @@ volumeMounts:
     items: [{key: {{ .key | quote }}, path: keys}]
 {{- end }}
 {{- end }}
-{{- range $values.passwords.existingSecrets }}
+{{- range include "mail-ingest.passwordSecrets" $root | fromJsonArray }}
 - name: {{ printf "mailbox-%s" (sha256sum . | trunc 8) }}
   secret: {secretName: {{ . | quote }}, defaultMode: 0440}
 {{- end }}
