@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from structlog.contextvars import bound_contextvars
 
-from ingest.errors import SettingsError
+from ingest.errors import RegistryError, SettingsError
 from ingest.intake.batch import BatchLimits
 from ingest.intake.canary import Canaries
 from ingest.intake.message import Thresholds
@@ -115,14 +115,25 @@ class Application:
     @property
     def canaries(self) -> Canaries:
         """The mailboxes that get probes."""
-        return Canaries(self.registry, CanaryState(self.redis), self.keyring, self._submit)
+        return Canaries(self.registry, self.canary_state, self.keyring, self._submit)
+
+    @property
+    def canary_state(self) -> CanaryState:
+        """What Redis knows of them."""
+        return CanaryState(self.redis)
 
     def _submit(self, mailbox: Mailbox, submission: Submission, message: bytes) -> None:
         from ingest.transport.submission import submit  # noqa: PLC0415 - few have canaries
 
         password = ""
         if submission.username:
-            password = self.keyring.reveal(submission.password, mailbox.id)
+            try:
+                password = self.keyring.reveal(submission.password, mailbox.id)
+            except RegistryError as error:
+                raise RegistryError(
+                    f"for its canary: {error}",
+                    remedy=f"enter it anew, or where it is: ingest canary set {mailbox.id}",
+                ) from None
         peer = f"canary of mailbox {mailbox.id} at {submission.host}:{submission.port}"
         submit(submission, password, message, peer=peer)
 

@@ -18,6 +18,7 @@ from ingest import __version__, memory
 from ingest.cli import (
     audit,
     brake,
+    canary,
     doctor,
     events,
     fleet,
@@ -56,6 +57,7 @@ app.add_typer(message.app, name="message")
 app.add_typer(events.app, name="events")
 app.add_typer(brake.app, name="brake")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(canary.app, name="canary")
 for command in (fleet.demo, fleet.up, fleet.worker, fleet.beat, poll.poll, doctor.doctor):
     app.command()(command)
 app.command()(reconcile.reconcile)

@@ -24,6 +24,7 @@ from ingest.model import Mailbox
 
 if TYPE_CHECKING:
     from ingest.bootstrap import Application
+    from ingest.state.secrets import Keyring
 
 app = typer.Typer(help="The mailboxes that are polled.", no_args_is_help=True)
 app.command()(mailbox_apply.apply)
@@ -286,11 +287,11 @@ def reseal(*, json: output.Json = False) -> None:
         for mailbox in application.registry.list():
             try:
                 with named(mailbox):
-                    password = application.keyring.rotate(mailbox.password, mailbox.id)
-                    if password != mailbox.password:
-                        changed = msgspec.structs.replace(mailbox, password=password)
+                    changed = _resealed(application.keyring, mailbox)
+                    if changed != mailbox:
                         application.registry.update(changed, seen=mailbox)
-                        resealed += 1
+                        resealed += changed.password != mailbox.password
+                        resealed += changed.canary != mailbox.canary
             except RegistryError as error:
                 output.print_error(error)
                 failure = error
@@ -301,6 +302,15 @@ def reseal(*, json: output.Json = False) -> None:
         typer.echo(f"{passwords} sealed with the first key")
     if failure:
         raise typer.Exit(failure.exit_code)
+
+
+def _resealed(keyring: Keyring, mailbox: Mailbox) -> Mailbox:
+    canary = mailbox.canary
+    if canary:
+        password = keyring.rotate(canary.password, mailbox.id)
+        canary = msgspec.structs.replace(canary, password=password)
+    password = keyring.rotate(mailbox.password, mailbox.id)
+    return msgspec.structs.replace(mailbox, password=password, canary=canary)
 
 
 def _set_paused(name: str, reason: str, *, json: bool) -> None:

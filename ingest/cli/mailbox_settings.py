@@ -48,7 +48,7 @@ def checked(
     fields = {
         "name": name,
         "tenant": tenant,
-        "password": _reference(password_ref) if password_ref else None,
+        "password": reference(password_ref) if password_ref else None,
         "ca_file": str(Path(ca_file).absolute()) if ca_file else ca_file,
     }
     if url is not None:
@@ -101,7 +101,7 @@ def _meaning(rule: DeleteRule) -> str:
             return "Messages stay on the server, and their events are marked as a rehearsal."
 
 
-def _reference(given: str) -> str:
+def reference(given: str) -> str:
     """Where the password is, wherever the worker runs."""
     kind, _, place = given.partition(":")
     if kind not in {"env", "file"} or not place:
