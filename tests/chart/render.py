@@ -52,12 +52,21 @@ def render(values: Mapping[str, Any], *, release: str = "orders") -> list[Object
 
 @cache
 def _rendered(values: str, release: str) -> list[Object]:
-    return [each for _, text in _templates(json.loads(values), release) for each in _objects(text)]
+    return objects_of(chart(), json.loads(values), release)
+
+
+def objects_of(some: Chart, values: Mapping[str, Any], release: str = "orders") -> list[Object]:
+    """The objects that a chart makes.
+
+    Raises:
+        HelmError: the values don't fit.
+    """
+    return [each for _, text in _templates(some, values, release) for each in _objects(text)]
 
 
 def notes(values: Mapping[str, Any]) -> str:
     """What Helm tells after an installation."""
-    texts = dict(_templates(values, "orders", hidden=True))
+    texts = dict(_templates(chart(), values, "orders", hidden=True))
     return texts["mail-ingest/templates/NOTES.txt"]
 
 
@@ -90,10 +99,10 @@ def chart() -> Chart:
 
 
 def _templates(
-    values: Mapping[str, Any], release: str, *, hidden: bool = False
+    some: Chart, values: Mapping[str, Any], release: str, *, hidden: bool = False
 ) -> Iterator[tuple[str, str]]:
-    chart().validate_schema(dict(values))
-    rendered = chart().render(dict(values), name=release, namespace=NAMESPACE, is_install=True)
+    some.validate_schema(dict(values))
+    rendered = some.render(dict(values), name=release, namespace=NAMESPACE, is_install=True)
     for name, text in rendered.items():
         if hidden or name.endswith(".yaml"):
             yield name, text

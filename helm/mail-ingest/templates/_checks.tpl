@@ -41,6 +41,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* `helm upgrade --reuse-values` takes the old version's defaults, too: the values that it did not
+     have are missing then. Whatever is rendered first says so. */}}
+{{- define "mail-ingest.checks.reused" -}}
+{{- range list "authorities" "extraManifests" "mailboxes" -}}
+{{- if not (hasKey $.Values .) -}}
+{{- printf "\n\nThere is no value %s: upgrade with --reset-then-reuse-values, not with --reuse-values\n" . | fail -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What is wrong with the mailboxes: sentences, as JSON. None repeats a password. */}}
 {{- define "mail-ingest.checks.mailboxes" -}}
 {{- $wrong := list -}}

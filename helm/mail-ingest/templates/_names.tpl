@@ -2,6 +2,7 @@
      (a StatefulSet's pod with the hash of its revision) fits into a label. What had to be cut
      carries a hash of the whole, so that two long names stay two. */}}
 {{- define "mail-ingest.fullname" -}}
+{{- include "mail-ingest.checks.reused" . -}}
 {{- $chart := .Values.nameOverride | default .Chart.Name -}}
 {{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name) -}}
 {{- $name := .Values.fullnameOverride | default $whole | replace "." "-" -}}
