@@ -22,6 +22,7 @@ _OTLP = "OTEL_EXPORTER_OTLP_"  # of OpenTelemetry's own variables, those of its 
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str = "mail-ingest"  # names this fleet in the source of its events
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: JSON when not a terminal
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_sample: Share = 1.0  # of the sessions: those whose messages have a line each
 
     redis_url: str = ""  # redis://, rediss:// or unix://; empty: embedded Valkey in home
     store: str = ""  # s3://bucket/prefix or file:///directory; empty: home/store

@@ -23,7 +23,7 @@ def isolate() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_OCTETS, hard))
     settings, shutdown = from_environment(), Shutdown()
     signal.signal(signal.SIGTERM, lambda *_: shutdown.begin(0))
-    configure(settings.log_format, settings.log_level)
+    configure(settings.log_format, settings.log_level, settings.log_sample)
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     with open_application(settings, shutdown) as application:
         try:

@@ -1,10 +1,11 @@
 """Structured logs on standard error: static event names, identifiers as fields, no secrets.
 
     log = structlog.get_logger()
-    log.info("session.completed", mailbox=mailbox.id, messages=12)
+    log.info("session_completed", messages=12)
 
-Context that a whole task shares is bound with `structlog.contextvars.bound_contextvars`. What
-Celery, boto and redis-py log comes through the same renderer, from warning up.
+Context that a whole session shares is bound with `structlog.contextvars.bound_contextvars`. What
+Celery, boto and redis-py log comes through the same renderer, from warning up. deploy/logs.md lists
+every event and field.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+# What there is a line of for every message.
 _DETAILS = frozenset({"message_committed"})
 
 _REDACTED = "[redacted]"
@@ -38,20 +40,26 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]{0,512}@")
 def configure(
     log_format: Literal["auto", "json", "console"] = "auto",
     level: str = "info",
+    sample: float = 1.0,
     *,
     stream: TextIO | None = None,
 ) -> None:
     """Send our logs and those of our libraries to `stream` (standard error).
 
-    `auto` writes JSON lines unless the stream is a terminal. Calling it again replaces what an
-    earlier call, or Celery, has set up.
+    Calling it again replaces what an earlier call, or Celery, has set up.
+
+    Args:
+        log_format: `auto` writes JSON lines unless the stream is a terminal.
+        level: the least to write; of libraries never less than `warning`.
+        sample: the share of sessions, from 0 to 1, whose lines for every message are written.
+        stream: where to.
     """
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     common = _common(as_json=as_json)
     renderer = _renderer(as_json=as_json, colors=stream.isatty())
-    selected = [] if as_json or level == "debug" else [_without_details]
+    selected = [_sampler(sample)] if as_json or level == "debug" else [_without_details]
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *selected, *common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -79,6 +87,27 @@ def _without_details(
     if event_dict["event"] in _DETAILS:
         raise structlog.DropEvent
     return event_dict
+
+
+def _sampler(rate: float) -> structlog.typing.Processor:
+    """Keep details of so many sessions: of each all or none, and the same ones in every process.
+
+    A session's id is random already, so that it needs no hash. OpenTelemetry's sampler by ratio
+    decides by the same octets of it, and at the same rate keeps the same sessions.
+    """
+
+    def sampled(
+        _logger: Any,  # noqa: ANN401 - structlog's signature of a processor
+        _method: str,
+        event_dict: MutableMapping[str, Any],
+    ) -> MutableMapping[str, Any]:
+        if rate < 1 and event_dict["event"] in _DETAILS:
+            if int(event_dict.get("session", "0")[-16:], 16) >= round(rate * 2**64):
+                raise structlog.DropEvent
+            event_dict["sample_rate"] = rate
+        return event_dict
+
+    return sampled
 
 
 def _safe(name: str, value: object, depth: int = 0) -> object:

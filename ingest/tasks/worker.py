@@ -92,7 +92,7 @@ def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's signals car
     from ingest.settings import from_environment  # noqa: PLC0415 - the moment Celery starts
 
     settings = from_environment()
-    configure(settings.log_format, settings.log_level)
+    configure(settings.log_format, settings.log_level, settings.log_sample)
 
 
 @signals.worker_init.connect
@@ -102,7 +102,8 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
 
     memory.tune()
     settings = from_environment()
-    configure(settings.log_format, settings.log_level)  # Celery sets logging up after this signal
+    # Celery sets logging up after this signal.
+    configure(settings.log_format, settings.log_level, settings.log_sample)
     try:
         _worker = Worker(settings)
         _worker.pulse.start()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
 from ingest.observability.logging import configure
 
@@ -73,6 +75,54 @@ def test_a_line_for_every_message_is_for_programs(
 
     assert stream.getvalue().count("message_committed") == told
     assert "session_completed" in stream.getvalue()
+
+
+def test_of_a_share_of_sessions_each_message_has_a_line_that_says_so() -> None:
+    stream = io.StringIO()
+    configure("json", sample=0.25, stream=stream)
+    sessions = [f"{number:x}" * 32 for number in range(16)]
+    for session in sessions:
+        with structlog.contextvars.bound_contextvars(session=session):
+            for _ in range(2):
+                structlog.get_logger().info("message_committed")
+            structlog.get_logger().warning("message_refused")
+            structlog.get_logger().info("session_completed")
+
+    told = lines(stream)
+    details = [line for line in told if line["event"] == "message_committed"]
+    assert [line["session"] for line in details] == [each for each in sessions[:4] for _ in "ab"]
+    assert {line["sample_rate"] for line in details} == {0.25}
+    others = [line for line in told if line not in details]
+    assert len(others) == 2 * len(sessions)
+    assert not [line for line in others if "sample_rate" in line]
+
+
+@pytest.mark.parametrize(("sample", "told"), [(0.0, 0), (1.0, 16)])
+def test_all_sessions_may_be_told_of_or_none(sample: float, told: int) -> None:
+    stream = io.StringIO()
+    configure("json", sample=sample, stream=stream)
+    for number in range(16):
+        with structlog.contextvars.bound_contextvars(session=f"{number:x}" * 32):
+            structlog.get_logger().info("message_committed")
+    assert [line.get("sample_rate") for line in lines(stream)] == [None] * told
+
+
+def test_the_same_share_of_traces_is_that_of_the_same_sessions() -> None:
+    stream, chance = io.StringIO(), random.Random(7)
+    configure("json", sample=0.1, stream=stream)
+    sessions = [chance.randbytes(16).hex() for _ in range(2000)]
+    for session in sessions:
+        with structlog.contextvars.bound_contextvars(session=session):
+            structlog.get_logger().info("message_committed")
+    sampler = TraceIdRatioBased(0.1)
+    traced = [
+        session
+        for session in sessions
+        if sampler.should_sample(None, int(session, 16), "session").decision
+        is Decision.RECORD_AND_SAMPLE
+    ]
+    assert [line["session"] for line in lines(stream)] == traced
+    assert 150 < len(traced) < 250
 
 
 def test_lines_below_the_level_are_left_out() -> None:
