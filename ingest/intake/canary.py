@@ -114,11 +114,11 @@ class Canaries:
             except StateError:
                 raise
             except IngestError as error:
+                if isinstance(error, SignInRefused):
+                    self._state.postpone(mailbox.id, _REFUSED_SECONDS)
                 log.warning(
                     "canary_not_sent", mailbox=mailbox.id, code=error.code, reason=str(error)
                 )
-                if isinstance(error, SignInRefused):
-                    self._state.postpone(mailbox.id, _REFUSED_SECONDS)
 
     def send(self, mailbox: Mailbox) -> None:
         """Send a probe now.
@@ -131,9 +131,9 @@ class Canaries:
         assert mailbox.canary  # noqa: S101 - the caller has looked
         now = self._state.now()
         probe = new_probe(now)
-        message = compose(probe, mailbox.id, mailbox.canary, self._seal)
-        self._state.expect(mailbox.id, probe.id, now)
         try:
+            message = compose(probe, mailbox.id, mailbox.canary, self._seal)
+            self._state.expect(mailbox.id, probe.id, now)
             self._submit(mailbox, mailbox.canary, message)
         except Exception:
             self._state.not_sent(mailbox.id, probe.id)

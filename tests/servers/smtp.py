@@ -37,6 +37,7 @@ class SmtpServer(socketserver.ThreadingTCPServer):
         deliver: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         super().__init__((HOST, 0), _Conversation)
+        self.ca_file = certificates.ca_file
         self.implicit = implicit
         self.deliver = deliver
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -192,10 +192,12 @@ def test_a_refused_password_is_not_tried_again_for_an_hour(world: World) -> None
 
 
 def test_without_a_key_nothing_is_sent_and_it_is_said(world: World) -> None:
+    failed = counted("failed")
     world.keyring = Keyring([])
     with capture_logs() as logs:
         world.process().take_turn("mb-a")
     assert [(entry["event"], entry["code"]) for entry in logs] == [("canary_not_sent", "settings")]
+    assert counted("failed") == failed + 1
 
 
 def test_a_bug_is_not_hidden_and_leaves_nothing_to_wait_for(world: World) -> None:
