@@ -2,7 +2,8 @@
 
 Each has exactly the environment that its pod would give it, and PATH, which the image sets. What
 differs is where things are: volumes lie in a directory of the test's own, so paths that begin with
-a volume's mount path are rewritten, and the port of the metrics is a free one.
+a volume's mount path are rewritten, also where a mounted file names them, and the port of the
+metrics is a free one.
 """
 
 from __future__ import annotations
@@ -15,24 +16,41 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.chart.pods import Container, container
-from tests.chart.render import Object
+from tests.chart.render import Object, only
 from tests.servers.ports import HOST, free_port
 
 Secrets = Mapping[str, Mapping[str, str]]  # texts by key, by the Secret's name
 
 
 class Pod:
-    """One pod: `start` its container, `probe` it, `run` something else in it, `stop` it."""
+    """One pod: `start` its container, `probe` it, `run` something else in it, `stop` it.
 
-    def __init__(self, objects: list[Object], component: str, secrets: Secrets, node: Path) -> None:
+    Args:
+        objects: the release.
+        component: which of its pods.
+        secrets: those of the namespace.
+        node: a directory for what it has.
+        here: rewrites what its mounted files say.
+    """
+
+    def __init__(
+        self,
+        objects: list[Object],
+        component: str,
+        secrets: Secrets,
+        node: Path,
+        here: Callable[[str], str] = str,
+    ) -> None:
         self.component = component
         self._container = container(objects, component, lambda name, key: secrets[name][key])
         self._directory = node / component
-        self._mounts = dict(_mounted(self._container, secrets, self._directory))
+        volumes = _Volumes(objects, secrets, here)
+        self._mounts = dict(volumes.mounted(self._container, self._directory))
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,6 +60,12 @@ class Pod:
             if inside.startswith(f"{mount}/"):
                 return inside.replace(mount, str(directory), 1)
         return inside
+
+    def paths(self, text: str) -> str:
+        """The text with each path of the container as it lies here."""
+        for mount, directory in self._mounts.items():
+            text = text.replace(f"{mount}/", f"{directory}/")
+        return text
 
     def start(self) -> None:
         """Start the container."""
@@ -68,7 +92,7 @@ class Pod:
 
     def run_own(self) -> bytes:
         """Run the container to its end; its standard output."""
-        return self.run(*self._container.arguments)
+        return self.run(*(self.path(each) for each in self._container.arguments))
 
     def passes(self, probe: str) -> bool:
         """Whether the probe of that name succeeds."""
@@ -113,17 +137,32 @@ class Pod:
         }
 
 
-def _mounted(container: Container, secrets: Secrets, directory: Path) -> Iterator[tuple[str, Path]]:
-    """The mount paths, and the directories that were made for them."""
-    volumes = {volume["name"]: volume for volume in container.pod["volumes"]}
-    (main,) = container.pod["containers"]
-    for mount in main["volumeMounts"]:
-        place = directory / "volumes" / mount["name"]
-        place.mkdir(parents=True)
-        if source := volumes[mount["name"]].get("secret"):
-            texts = secrets[source["secretName"]]
-            items = source.get("items", [{"key": key, "path": key} for key in texts])
-            for item in items:
-                (place / item["path"]).write_text(texts[item["key"]])
-                (place / item["path"]).chmod(source["defaultMode"])
-        yield mount["mountPath"], place
+class _Volumes(NamedTuple):
+    """What there is to be mounted."""
+
+    objects: list[Object]
+    secrets: Secrets
+    here: Callable[[str], str]
+
+    def mounted(self, container: Container, directory: Path) -> Iterator[tuple[str, Path]]:
+        """The mount paths, and the directories that were made for them."""
+        volumes = {volume["name"]: volume for volume in container.pod["volumes"]}
+        (main,) = container.pod["containers"]
+        for mount in main["volumeMounts"]:
+            place = directory / "volumes" / mount["name"]
+            place.mkdir(parents=True)
+            for name, text in self._files(volumes[mount["name"]]):
+                (place / name).write_text(self.here(text))
+                (place / name).chmod(0o440)
+            yield mount["mountPath"], place
+
+    def _files(self, volume: Object) -> Iterator[tuple[str, str]]:
+        """The names and texts of its files."""
+        if source := volume.get("secret"):
+            texts = self.secrets[source["secretName"]]
+        elif source := volume.get("configMap"):
+            texts = only(self.objects, "ConfigMap", source["name"])["data"]
+        else:
+            return
+        for item in source.get("items", [{"key": key, "path": key} for key in texts]):
+            yield item["path"], texts[item["key"]]
