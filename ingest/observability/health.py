@@ -159,7 +159,9 @@ class _BoundedServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        # The base class looks up our own name, which can take seconds where DNS is slow.
+        # The base class looks up our own name, which can take seconds where DNS is slow. A worker
+        # that is started again must not wait for the last connections of the one before.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "mail-ingest", self.server_address[1]

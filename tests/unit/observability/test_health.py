@@ -160,3 +160,15 @@ def test_a_port_in_use_names_the_setting() -> None:
 
     assert f"127.0.0.1:{server.port}" in str(caught.value)
     assert "INGEST_METRICS_PORT" in caught.value.remedy
+
+
+def test_a_port_is_free_again_at_once_though_its_last_connections_linger() -> None:
+    beat = Heartbeat(60)
+    with HealthServer("127.0.0.1", 0, heartbeat=beat, checks={}) as server:
+        port = server.port
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            while client.recv(4096):
+                pass  # the server closes first, so the lingering end is its own
+    with HealthServer("127.0.0.1", port, heartbeat=beat, checks={}):
+        pass
