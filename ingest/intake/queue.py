@@ -58,6 +58,9 @@ class Queue:
         self._closing = closing
         self._report = report
         self._messages = self._octets = 0
+        # What the limits leave for the next session is counted there.
+        self._unretrieved = min(sum(listed.octets for listed in self._waiting), limits.octets)
+        metrics.waiting_octets.inc(self._unretrieved)
         self._begun = time.monotonic()
 
     def __iter__(self) -> Iterator[Listed]:
@@ -77,7 +80,16 @@ class Queue:
 
     def finish(self) -> None:
         """The first of those started was dealt with."""
-        self.started.popleft()
+        self._settle(self.started.popleft().octets)
+
+    def close(self) -> None:
+        """Whatever is left is not retrieved here."""
+        self._settle(self._unretrieved)
+
+    def _settle(self, octets: int) -> None:
+        octets = min(octets, self._unretrieved)
+        self._unretrieved -= octets
+        metrics.waiting_octets.dec(octets)
 
     def _is_over(self) -> bool:
         return (

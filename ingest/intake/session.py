@@ -159,6 +159,8 @@ class Session:
             self._attempts.end_by(error, suspects=self._suspects())
             raise
         finally:
+            if self._queue:
+                self._queue.close()
             self.report.seconds = time.monotonic() - self._started
         note_deleted(self.report, farewell)
         return self.report

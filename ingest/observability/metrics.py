@@ -187,6 +187,9 @@ canary_home = _gauge(
     within=canaries,
 )
 
+waiting_octets = _gauge(
+    "waiting_octets", "Octets, as listed, that the sessions at work here have yet to retrieve."
+)
 heartbeat_age = _gauge(
     "heartbeat_age_seconds", "Time since a task began, or last showed that it is at work."
 )
@@ -285,6 +288,7 @@ def show_canaries(
         _canary_providers.clear()
         _canary_providers.update(providers)
         for each in providers:
+            canary_seconds.labels(each)
             for outcome in _PROBE_OUTCOMES:
                 canary_probes.labels(each, outcome)
         for gauge, times in ((canary_sent, sent), (canary_home, home)):
