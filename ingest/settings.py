@@ -177,6 +177,11 @@ def sends_spans(environment: Mapping[str, str] | None = None) -> bool:
             f"{_OTLP}ENDPOINT is not an http:// or https:// URL",
             remedy="set it to the collector's OTLP/HTTP address, such as http://collector:4318",
         )
+    if "?" in given("ENDPOINT"):  # errors that are logged would have it
+        raise SettingsError(
+            f"{_OTLP}ENDPOINT has a query, which is where some keys stand",
+            remedy=f"put what signs in into {_OTLP}HEADERS",
+        )
     if given("PROTOCOL") not in {"", "http/protobuf"}:
         raise SettingsError(
             f"{_OTLP}PROTOCOL is {given('PROTOCOL')}, but spans go by http/protobuf only",

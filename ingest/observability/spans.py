@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
 
 from opentelemetry import trace
@@ -30,6 +30,7 @@ Attribute: TypeAlias = "str | int | float"
 # Of a process that ends: a collector that hangs must not use up its grace period.
 _LAST_SECONDS = 5.0
 
+_NONE = nullcontext()
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -87,9 +88,17 @@ class Spans:
         last.start()
         last.join(_LAST_SECONDS)
 
+    def span(
+        self, name: str, parent: str, attributes: Mapping[str, Attribute]
+    ) -> AbstractContextManager[None]:
+        """See `tracing.span`. Below a span that is not kept it does nothing: nor would this be."""
+        above = trace.get_current_span().get_span_context()
+        if above.is_valid and not above.trace_flags.sampled and not parent:
+            return _NONE
+        return self._span(name, parent, attributes)
+
     @contextmanager
-    def span(self, name: str, parent: str, attributes: Mapping[str, Attribute]) -> Iterator[None]:
-        """See `tracing.span`."""
+    def _span(self, name: str, parent: str, attributes: Mapping[str, Attribute]) -> Iterator[None]:
         span = self._start(name, parent, attributes)
         context = span.get_span_context()
         ids = {
@@ -110,7 +119,9 @@ class Spans:
 
     def note(self, attributes: Mapping[str, Attribute]) -> None:
         """See `tracing.note`."""
-        trace.get_current_span().set_attributes(_prefixed(attributes))
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.set_attributes(_prefixed(attributes))
 
     def begin(self, name: str, /, **attributes: Attribute) -> OpenSpan:
         """A span below the current one that never becomes that; it may end in another thread."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ingest.state.connect import connect
 from tests import messages
@@ -18,6 +21,9 @@ from tests.e2e.fleet import Fleet, fleet
 from tests.servers.dovecot import PASSWORD, Dovecot, Maildrop
 from tests.servers.otlp import Collector, Span, collector
 from tests.servers.valkey import Valkey
+
+ROOT = Path(__file__).parents[2]
+POISON = ROOT / "tests" / "faults" / "poison"  # a parser that dies
 
 
 @pytest.fixture
@@ -58,9 +64,9 @@ def test_one_trace_leads_from_the_session_to_each_delivery_and_to_the_log(
     ours.start("beat")
     ours.wait(lambda: len(collecting.named("publish")) == 2, 30)
 
-    trace = collecting.named("message")[0].trace
-    ours.wait(lambda: any(span.trace == trace for span in collecting.named("session")), 30)
-    spans = [span for span in list(collecting.spans) if span.trace == trace]
+    its_id = collecting.named("message")[0].trace
+    ours.wait(lambda: any(span.trace == its_id for span in collecting.named("session")), 30)
+    spans = [span for span in list(collecting.spans) if span.trace == its_id]
     by_name = {name: [span for span in spans if span.name == name] for name in NAMES}
     assert {name: len(found) for name, found in by_name.items()} == NAMES
     [session], [part] = by_name["session"], by_name["part"]
@@ -87,7 +93,10 @@ def assert_events_continue_it(ours: Fleet, spans: dict[str, list[Span]]) -> None
     deliveries = {span.attributes["mail_ingest.event_id"]: span for span in spans["publish"]}
     for event in ours.events():
         message = by_record.pop(event.data.record)
-        assert event.traceparent == f"00-{message.trace}-{message.id}-03"
+        context = TraceContextTextMapPropagator().extract({"traceparent": event.traceparent})
+        parent = trace.get_current_span(context).get_span_context()
+        assert f"{parent.trace_id:032x} {parent.span_id:016x}" == f"{message.trace} {message.id}"
+        assert parent.trace_flags.sampled
         assert event.data.session == message.trace
         assert deliveries[event.id].parent == message.id
     assert not by_record
@@ -118,6 +127,31 @@ def test_an_event_that_is_published_again_has_the_trace_it_had(
     assert published(ours) == [first]
     ours.wait(lambda: len(collecting.named("publish")) == 2, 30)
     assert len({span.parent for span in collecting.named("publish")}) == 1
+
+
+@pytest.mark.timeout(120)
+def test_what_a_process_of_its_own_does_for_a_session_is_below_it(
+    ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, collecting: Collector
+) -> None:
+    ours.environment["PYTHONPATH"] = f"{POISON}:{ROOT}"
+    ours.environment["INGEST_LEASE_SECONDS"] = "2"
+    maildrop.deliver(b"Subject: poison\r\nX-Poison: yes\r\n\r\nboom\r\n")
+    mailbox = ours.add(dovecot, maildrop.name)
+    working = [sys.executable, "-m", "tests.faults.armed", mailbox.group]
+    assert ours.launch(working).process.wait(30) == -signal.SIGKILL
+    ours.launch(working)
+    ours.wait(lambda: bool(collecting.named("publish")), 60)
+    [message], [isolated] = collecting.named("message"), collecting.named("isolated")
+    ours.wait(lambda: any(span.id == isolated.parent for span in collecting.named("session")), 30)
+    assert message.parent == isolated.id
+    assert message.attributes["mail_ingest.parsed"] is False
+    assert message.resource != collecting.named("session")[0].resource
+    [event] = ours.events()
+    assert event.data.session == message.trace == isolated.trace
+    of_child = [line for line in lines(ours) if line["event"] == "message_committed"]
+    assert [(line["session"], line["mailbox"]) for line in of_child] == [
+        (message.trace, mailbox.id)
+    ]
 
 
 @pytest.mark.timeout(120)

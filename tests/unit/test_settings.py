@@ -84,6 +84,7 @@ def test_spans_are_sent_where_the_standard_variables_say_so(
     ("name", "text"),
     [
         ("ENDPOINT", "collector:4317"),
+        ("ENDPOINT", "https://collector/?key=sesame"),
         ("PROTOCOL", "grpc"),
         ("TRACES_PROTOCOL", "http/json"),
         ("HEADERS", "api-key=a,sesame"),

@@ -136,9 +136,13 @@ def test_a_trace_that_is_not_kept_goes_on_as_such(
             ):
                 parent = tracing.traceparent()
                 assert parent.split("-")[1] == session
+                with tracing.span("message"):
+                    tracing.note(octets=3)
+                    assert tracing.traceparent().split("-")[1] == session
             if delivery := spans.begin_delivery(parent, sink="s"):
                 delivery.end()
     assert [(span.name, span.trace) for span in collecting.spans] == [
+        ("message", kept),
         ("session", kept),
         ("publish", kept),
     ]
