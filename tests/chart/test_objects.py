@@ -30,6 +30,7 @@ WARNING = 2  # Helm's severities: 1 is a mere hint, as that an icon would be nic
 LONGEST = "a-release-with-a-name-that-is-as-long-as-helm-permits"
 INSTANCE = "app.kubernetes.io/instance"
 DUE_LAG, OUTBOX = "mail_ingest_due_lag_seconds", "mail_ingest_outbox_depth"
+WAITING = "mail_ingest_waiting_octets"
 
 every_scenario = pytest.mark.parametrize("name", SCENARIOS)
 
@@ -237,16 +238,21 @@ def test_one_engine_scales_poll_and_relay_workers(name: str, kind: str) -> None:
     assert replicas == {"maintenance", "beat"}
 
 
-def test_an_autoscaler_asks_for_the_lag_as_a_whole_and_for_the_outbox_by_pod() -> None:
+def test_an_autoscaler_asks_for_the_lag_as_a_whole_and_for_the_rest_by_pod() -> None:
     objects = render(scenario("hpa"))
     asked = [
-        each["spec"]["metrics"][0]["external"]
+        metric["external"]
         for each in of_kind(objects, "HorizontalPodAutoscaler")
+        for metric in each["spec"]["metrics"]
     ]
     assert asked == [
         {
             "metric": {"name": DUE_LAG, "selector": {"matchLabels": {"namespace": NAMESPACE}}},
             "target": {"type": "Value", "value": "120"},
+        },
+        {
+            "metric": {"name": WAITING, "selector": {"matchLabels": {"namespace": NAMESPACE}}},
+            "target": {"type": "AverageValue", "averageValue": "10000000000"},
         },
         {
             "metric": {"name": OUTBOX, "selector": {"matchLabels": {"namespace": NAMESPACE}}},
@@ -264,13 +270,14 @@ def test_keda_asks_prometheus_for_the_same() -> None:
     ]
     assert asked == [
         ("Value", f'max({DUE_LAG}{{namespace="{NAMESPACE}"}})', "60"),
+        ("AverageValue", f'sum({WAITING}{{namespace="{NAMESPACE}"}})', "10000000000"),
         ("AverageValue", f'max({OUTBOX}{{namespace="{NAMESPACE}"}})', "5000"),
     ]
 
 
 def test_what_scales_is_measured() -> None:
-    gauges = (metrics.due_lag, metrics.outbox_depth)
-    assert [each.name for gauge in gauges for each in gauge.collect()] == [DUE_LAG, OUTBOX]
+    gauges = (metrics.due_lag, metrics.waiting_octets, metrics.outbox_depth)
+    assert [each.name for gauge in gauges for each in gauge.collect()] == [DUE_LAG, WAITING, OUTBOX]
 
 
 def test_network_policies_let_out_what_each_component_needs_and_nothing_else() -> None:
