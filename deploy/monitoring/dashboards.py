@@ -118,6 +118,7 @@ _FLEET = Dashboard(
 )
 
 _CHOSEN = 'provider=~"$provider"'
+_WAY = f"sum by (le, provider) (rate({of('canary_seconds_bucket', _CHOSEN)}[1h]))"
 _BAD = f'{_CHOSEN}, outcome=~"failed|busy|refused"'
 _SERVER_CODES = "connection|tls|deadline|remote_protocol|refused|busy|sign_in|session"
 
@@ -177,6 +178,40 @@ _PROVIDERS = Dashboard(
             "Of those that were completed, over all providers.",
             quantiles("session_seconds"),
             "s",
+        ),
+        Panel(
+            "Way of probes",
+            "From the sending of a canary's probe to its event, of those within the hour before. "
+            "Empty where no mailbox is a canary.",
+            {
+                f"p{100 * quantile:.0f} {{{{provider}}}}": f"histogram_quantile({quantile}, {_WAY})"
+                for quantile in (0.5, 0.99)
+            },
+            "s",
+            red=600,
+        ),
+        Panel(
+            "Probes",
+            "What became of them within the hour before. missing: not home in fifteen minutes; "
+            "late: home after that; stray: home twice, or forgotten.",
+            {
+                "{{provider}} {{outcome}}": "sum by (provider, outcome) (increase("
+                + of("canary_probes_total", _CHOSEN)
+                + "[1h]))"
+            },
+        ),
+        Panel(
+            "Last probe home",
+            "How long ago the last probe was sent, and the event of one was confirmed. A probe is "
+            "sent every five minutes.",
+            {
+                f"{what} {{{{provider}}}}": "time() - max by (provider) ("
+                + of(f"canary_{what}_timestamp_seconds", _CHOSEN)
+                + ")"
+                for what in ("sent", "home")
+            },
+            "s",
+            red=1200,
         ),
         Panel(
             "Mailboxes paused",

@@ -87,7 +87,7 @@ def set_(
                 application.canaries.send(mailbox)
             output.say(f"{found.host} took a probe")
         application.registry.update(mailbox, seen=seen)
-        application.canaries.add([mailbox])
+        application.canaries.begin(mailbox)
         kept = _shown(application, mailbox, found)
     if json:
         output.print_json(kept)

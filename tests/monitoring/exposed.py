@@ -24,5 +24,7 @@ def series_names(families: Iterable[Metric]) -> set[str]:
 
 def exposed_names() -> set[str]:
     """Those of this process, which are those of any."""
-    families = [*metrics.registry.collect(), *CollectorRegistry.collect(metrics.fleet)]
+    families = list(metrics.registry.collect())
+    for gauges in (metrics.fleet, metrics.canaries):
+        families += CollectorRegistry.collect(gauges)
     return series_names(families)

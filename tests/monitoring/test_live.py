@@ -16,11 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.monitoring.dashboards import DASHBOARDS
 from deploy.monitoring.grafana import Panel
 from tests import messages
-from tests.e2e.fleet import fleet
+from tests.e2e.fleet import Fleet, fleet
 from tests.monitoring.rules import RULES, alerts, rules
+from tests.servers.certificates import make_certificates
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.ports import HOST, free_port
 from tests.servers.prometheus import Prometheus, prometheus_server, promtool
+from tests.servers.smtp import PASSWORD, USERNAME, SmtpServer, smtp_server
 from tests.servers.valkey import valkey_server
 
 pytestmark = pytest.mark.prometheus
@@ -42,15 +44,19 @@ class Live(NamedTuple):
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, dovecot: Dovecot) -> Iterator[Live]:
-    """One worker and one beat, scraped for some seconds while mail came in and was deleted."""
+    """One worker and one beat, scraped for some seconds while mail and probes came in."""
     directory, port = tmp_path_factory.mktemp("fleet"), free_port()
     settings = {
         "INGEST_METRICS_PORT": str(port),
         "INGEST_METRICS_HOST": HOST,
         "INGEST_POLL_SECONDS": "3",  # nothing is so late, also on a busy machine
         "INGEST_POLL_SECONDS_MAX": "3",
+        "SMTP_PASSWORD": PASSWORD,
     }
+    canary = dovecot.add_user("canary")
+    certificates = make_certificates(tmp_path_factory.mktemp("certificates"))
     with (
+        smtp_server(certificates, deliver=canary.deliver) as smtp,
         valkey_server() as valkey,
         fleet(directory, valkey.url, settings) as ours,
         prometheus_server(JOB, [f"{HOST}:{port}"], RULES) as prometheus,
@@ -60,9 +66,24 @@ def live(tmp_path_factory: pytest.TempPathFactory, dovecot: Dovecot) -> Iterator
         ours.start("beat")
         ours.wait(lambda: bool(prometheus.query("mail_ingest_due_lag_seconds")), 30)
         ours.add(dovecot, maildrop.name)  # only now: before, nobody would poll it
+        ours.add(dovecot, canary.name)
+        _get_probes(ours, canary, smtp)
         get(port, "/readyz")
         _work(prometheus, maildrop)
         yield Live(prometheus, get(port, "/metrics"))
+
+
+def _get_probes(ours: Fleet, canary: Maildrop, smtp: SmtpServer) -> None:
+    user = USERNAME.replace("@", "%40")
+    ours.run(
+        *(
+            "canary",
+            "set",
+            canary.name,
+            f"smtp://{user}@localhost:{smtp.port}/?to=probes@example.org",
+        ),
+        *("--password-ref=env:SMTP_PASSWORD", f"--ca-file={smtp.ca_file}"),
+    )
 
 
 def _work(prometheus: Prometheus, maildrop: Maildrop) -> None:

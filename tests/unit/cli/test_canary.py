@@ -71,6 +71,9 @@ def test_a_mailbox_becomes_a_canary_once_a_probe_was_taken(
     [canary] = done.json
     assert canary.items() >= {"name": "a", "password": "env:RIGHT", "under_way": 1}.items()
     assert canary["sent_at"]
+    application.canaries.take_turn("mb-a")
+    assert not application.canaries.due()
+    assert ingest(*words(server, tmp_path)).code == 0
     assert application.canaries.due() == ["mb-a"]
     rest = msgspec.structs.replace(application.registry.get("a"), canary=None)
     assert rest == seen
