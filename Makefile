@@ -52,6 +52,7 @@ bench: $(VENV)/dev.stamp ## Compare with fetchmail, getmail6, mpop and poplib (R
 lock: $(VENV)/dev.stamp ## Bring requirements/ up to pyproject.toml; pins that still fit stay
 	@$(COMPILE) pyproject.toml --all-extras --group dev --group build -o requirements/dev.txt
 	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	@$(COMPILE) --group sbom -c requirements/dev.txt -o requirements/sbom.txt
 	@$(COMPILE) pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra embedded --extra tracing -c requirements/dev.txt -o requirements/image.txt
 	@$(COMPILE) pyproject.toml --extra embedded --extra seaweedfs -c requirements/dev.txt -o requirements/s3.txt

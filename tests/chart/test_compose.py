@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -41,7 +42,7 @@ def test_every_name_leads_somewhere(compose: Compose) -> None:
             assert each.condition != "service_healthy" or checked
         for volume in service.volumes:
             source = volume.partition(":")[0]
-            assert source in compose.volumes or (FILE.parent / source).is_file()
+            assert source in compose.volumes or (FILE.parent / source).exists()
         assert all(mount.source in compose.configs for mount in service.configs)
         assert (
             not service.build
@@ -65,9 +66,28 @@ def test_a_worker_has_its_grace_period(compose: Compose) -> None:
     assert compose.services["worker"].stop_grace_period == f"{grace + 15}s"
 
 
-def test_only_prometheus_can_be_reached_and_only_from_this_machine(compose: Compose) -> None:
+def test_only_what_watches_can_be_reached_and_only_from_this_machine(compose: Compose) -> None:
     ports = {name: each.ports for name, each in compose.services.items() if each.ports}
-    assert ports == {"prometheus": ["127.0.0.1:9090:9090"]}
+    assert ports == {"prometheus": ["127.0.0.1:9090:9090"], "grafana": ["127.0.0.1:3000:3000"]}
+
+
+def test_grafana_has_the_dashboards_and_where_they_look(compose: Compose) -> None:
+    grafana = compose.services["grafana"]
+    (source,) = yaml.safe_load(compose.configs["grafana-source"].content)["datasources"]
+    host, port = source["url"].removeprefix("http://").split(":")
+    assert compose.services[host].ports == [f"127.0.0.1:{port}:{port}"]
+    (provider,) = yaml.safe_load(compose.configs["grafana-dashboards"].content)["providers"]
+    (mounted,) = grafana.volumes
+    kept, there, _ = mounted.split(":")
+    assert provider["options"]["path"] == there
+    home = Path(str(grafana.environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]))
+    assert (FILE.parent / kept / home.relative_to(there)).is_file()
+
+
+def test_nobody_can_sign_in_to_grafana_with_a_password_that_all_know(compose: Compose) -> None:
+    environment = compose.services["grafana"].environment
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
 def test_prometheus_scrapes_every_worker(compose: Compose) -> None:
