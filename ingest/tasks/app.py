@@ -28,14 +28,16 @@ POLL, RELAY, MAINTENANCE = "poll", "relay", "maintenance"  # the queues, one per
 HINT_SECONDS = 30.0
 
 _TICK_SECONDS = 1.0
-_READ_BACK_SECONDS = 300.0
-_SWEEP_SECONDS = 3600.0
-_AUDIT_SECONDS = 3600.0
 _CANARIES_SECONDS = 5.0
+
+# What is to be done once in so many seconds, however many beats there are and whenever they were
+# started: each asks every minute whether it is time.
+TURNS = {"read_back": 300.0, "sweep": 3600.0, "audit": 3600.0}
+TURN_SECONDS = 60.0
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
-    expires = max(seconds, HINT_SECONDS)
+    expires = max(TURNS.get(task, seconds), HINT_SECONDS)
     return {"task": task, "schedule": seconds, "options": {"expires": expires}}
 
 
@@ -66,10 +68,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_schedule": {
             "tick": _entry("tick", _TICK_SECONDS),
             "relay": _entry("relay", _TICK_SECONDS),
-            "read-back": _entry("read_back", _READ_BACK_SECONDS),
-            "sweep": _entry("sweep", _SWEEP_SECONDS),
-            "audit": _entry("audit", _AUDIT_SECONDS),
             "canaries": _entry("canaries", _CANARIES_SECONDS),
+            **{task: _entry(task, TURN_SECONDS) for task in TURNS},
         },
         "imports": ["ingest.tasks.tasks"],
     }

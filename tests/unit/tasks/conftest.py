@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from ingest.settings import Settings
 from ingest.tasks import worker as worker_module
+from ingest.tasks.app import configuration
 from ingest.tasks.worker import Worker
 from tests.servers.valkey import Valkey
 
@@ -21,3 +23,13 @@ def worker(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         worker.application.prepare()
         monkeypatch.setattr(worker_module, "_worker", worker)
         yield worker
+
+
+@pytest.fixture
+def app(valkey: Valkey, tmp_path: Path) -> Iterator[Celery]:
+    app = Celery("another")
+    app.config_from_object(
+        configuration(Settings(home=str(tmp_path), redis_url=valkey.url, metrics_port=0))
+    )
+    with contextlib.closing(app):
+        yield app

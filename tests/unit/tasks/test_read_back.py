@@ -14,18 +14,13 @@ from ingest.objects import keys
 from ingest.objects.counted import CountedStore
 from ingest.objects.log import StoreLog
 from ingest.observability import metrics
-from ingest.settings import Settings
 from ingest.tasks import tasks
-from ingest.tasks.app import configuration
+from ingest.tasks.app import TURNS
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import record
 from tests.fakes.memory_store import MemoryStore
 
-EVERY = timedelta(
-    seconds=configuration(Settings(redis_url="redis://localhost"))["beat_schedule"]["read-back"][
-        "schedule"
-    ]
-)
+EVERY = timedelta(seconds=TURNS["read_back"])
 HOURS_COMPARED = 8  # seven, and the part of one in which the oldest begin
 
 
