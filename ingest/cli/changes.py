@@ -76,3 +76,4 @@ def forget(application: Application, mailbox: Mailbox) -> None:
     application.registry.remove(mailbox.id)
     application.schedule.unschedule(mailbox.id, mailbox.group)
     application.ledger.drop(mailbox.id)
+    application.canaries.drop(mailbox.id)

@@ -205,6 +205,7 @@ def show(name: Name, *, json: output.Json = False) -> None:
             ("authorities", mailbox.ca_file or "the system's"),
             ("password", mailbox.password),
             ("delete", mailbox.delete),
+            ("canary", mailbox.canary or "no"),
             ("settings", f"declared in {mailbox.source}" if mailbox.source else "kept here"),
             ("last session", output.moment(mailbox.polled_at) if mailbox.polled_at else "none yet"),
             ("state", mailbox.state),

@@ -53,6 +53,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_default_queue": MAINTENANCE,
         "task_routes": {
             "poll": {"queue": POLL},
+            "canary": {"queue": POLL},  # where passwords and keys are
             "tick": {"queue": MAINTENANCE},
             "relay": {"queue": RELAY},
         },

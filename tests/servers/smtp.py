@@ -49,6 +49,7 @@ class SmtpServer(socketserver.ThreadingTCPServer):
         self.replies: dict[str, str] = {}  # by the first word of a command: instead of ours
         self.greeting = "220 test ESMTP"
         self.extensions = ["STARTTLS", "AUTH PLAIN LOGIN", "SIZE 1000000"]
+        self.injected = ""  # said in the clear, right behind the answer to STARTTLS
         self.stall = threading.Event()  # set: says nothing any more
         self.endless = False  # a reply without an end
 
@@ -93,7 +94,7 @@ class _Conversation(socketserver.StreamRequestHandler):
                     "\r\n".join([*(f"250-{each}" for each in lines[:-1]), f"250 {lines[-1]}"])
                 )
             case "STARTTLS":
-                self._say("220 go on")
+                self._say("220 go on" + self.server.injected)
                 self._secure()
             case "AUTH":
                 self._say("235 welcome" if self._authenticated(line) else "535 5.7.8 no: " + line)

@@ -178,6 +178,19 @@ def test_what_can_not_be_meant_is_wrong_usage(
     assert "hunter2" not in done.err
 
 
+@pytest.mark.usefixtures("seen")
+def test_a_canary_whose_mailbox_is_forgotten_is_forgotten(
+    application: Application, ingest: Ingest, server: SmtpServer, tmp_path: Path
+) -> None:
+    ingest(*words(server, tmp_path))
+    assert f"canary        smtp://probe%40example.org@localhost:{server.port}/?to=a+probe@" in (
+        ingest("mailbox", "show", "a").out
+    )
+    assert ingest("mailbox", "remove", "a", "--yes").code == 0
+    assert not application.canary_state.hosts()
+    assert not application.canary_state.awaited()
+
+
 @pytest.mark.usefixtures("home")
 def test_an_unknown_mailbox_is_no_canary(ingest: Ingest) -> None:
     assert ingest("canary", "set", "a", "smtp://localhost/?to=a@b.example").code == 4

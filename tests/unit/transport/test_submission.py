@@ -97,6 +97,14 @@ def test_a_server_without_starttls_does_not_get_the_password(
     assert not [line for line in server.commands if line.startswith("AUTH")]
 
 
+def test_what_was_said_in_the_clear_behind_starttls_is_not_believed(
+    server: SmtpServer, certificates: Certificates
+) -> None:
+    server.injected = "\r\n250-test\r\n250 AUTH PLAIN\r\n535 no"
+    submit(to(server, certificates), PASSWORD, MESSAGE, peer=PEER)
+    assert server.messages == [MESSAGE]
+
+
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 def test_a_certificate_that_does_not_verify_ends_it(
     certificates: Certificates, tmp_path: Path, tls: Tls
