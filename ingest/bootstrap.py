@@ -29,7 +29,7 @@ from ingest.intake.report import SessionReport, Watch
 from ingest.intake.session import Session, SessionSettings
 from ingest.intake.stop import SessionStop, Shutdown
 from ingest.intake.traced import TracedLog, TracedSink
-from ingest.isolation import run_isolated
+from ingest.isolation import Isolation
 from ingest.model import Lease, Mailbox, Record, Submission
 from ingest.objects.ahead import ahead
 from ingest.objects.budget import Budget, limit_group
@@ -161,7 +161,7 @@ class Application:
             schedule=self.schedule,
             hold=self._hold,
             run_session=self._run_session,
-            run_isolated=run_isolated,
+            run_isolated=Isolation().run,
             pacing=self.pacing,
             pressure=self.pressure,
         )

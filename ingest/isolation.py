@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ingest.errors import IngestError, SuspectFatal
+from ingest.errors import IngestError, SessionStopped, SuspectFatal
 from ingest.intake.ports import Stop
 from ingest.intake.report import SessionReport, note_isolated
 from ingest.model import Lease, Mailbox
@@ -24,7 +25,8 @@ from ingest.observability import tracing
 log = structlog.get_logger()
 
 COMMAND: Final = (sys.executable, "-m", "ingest.cli", "isolate")
-MEMORY_OCTETS: Final = 512 * 1024 * 1024  # of the child's; more than any message needs
+MEMORY_OCTETS: Final = 512 * 1024 * 1024  # of a child's; more than any message needs
+MOST_CHILDREN: Final = 2  # at a time: a worker that died may have left suspects in every mailbox
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 10.0
 
@@ -45,18 +47,37 @@ class Outcome(msgspec.Struct):
     remedy: str = ""
 
 
-def run_isolated(mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
-    """Hold sessions with a mailbox's suspects, each in a new process, until none is left.
+class Isolation:
+    """Sessions in processes of their own, so many at a time.
 
-    Raises:
-        SuspectFatal: the process died.
-        IngestError: the session failed, as in this process.
+    Args:
+        most: how many processes; each may take `MEMORY_OCTETS` besides what this one takes.
     """
-    while True:
-        report = _run_once(mailbox, lease, stop)
-        note_isolated(report)
-        if not report.suspects or report.login_delay or stop.closing:
-            return report
+
+    def __init__(self, most: int = MOST_CHILDREN) -> None:
+        self._room = threading.BoundedSemaphore(most)
+
+    def run(self, mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
+        """Hold sessions with a mailbox's suspects, each in a new process, until none is left.
+
+        Raises:
+            SuspectFatal: the process died.
+            SessionStopped: there are as many of them as may be; who waited would hold up others.
+            IngestError: the session failed, as in this process.
+        """
+        if not self._room.acquire(blocking=False):
+            raise SessionStopped(
+                f"mailbox {mailbox.id}: as many messages are tried apart as there is room for",
+                remedy="nothing to do: it is due again soon",
+            )
+        try:
+            while True:
+                report = _run_once(mailbox, lease, stop)
+                note_isolated(report)
+                if not report.suspects or report.login_delay or stop.closing:
+                    return report
+        finally:
+            self._room.release()
 
 
 def _run_once(mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:

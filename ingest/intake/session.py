@@ -40,7 +40,7 @@ from ingest.observability import metrics, tracing
 log = structlog.get_logger(__name__)
 
 # Batches being written while the next is retrieved.
-_MOST_IN_FLIGHT = 4
+MOST_IN_FLIGHT = 4
 
 # Rules by which a message that is retrieved may or may not be deleted at once.
 _DELAYED = {"after", "published"}
@@ -238,7 +238,7 @@ class Session:
             context = copy_context()  # of the log and of the current span
             writing = self._committer.submit(context.run, batch.write)
             in_flight.append(SealedBatch(batch, writing))
-            while in_flight and (len(in_flight) > _MOST_IN_FLIGHT or in_flight[0].writing.done()):
+            while in_flight and (len(in_flight) > MOST_IN_FLIGHT or in_flight[0].writing.done()):
                 yield in_flight.popleft()
         yield from in_flight
 
