@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 
@@ -28,6 +29,9 @@ _YOUNG = timedelta(minutes=10)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _AUDITED = 100  # messages an hour
+
+# So many probes a process sends at a time: a slow SMTP server must not hold up sessions.
+_sending = threading.BoundedSemaphore(4)
 
 
 @app.task(name=PULSE)
@@ -129,13 +133,18 @@ def audit() -> None:
 @app.task(name="canaries")
 def canaries() -> None:
     """Look which probes are missing, and hint at each canary whose turn it is to get one."""
-    looked_after = current().application.canaries
-    looked_after.look()
-    for mailbox in looked_after.due():
-        canary.apply_async((mailbox,), expires=HINT_SECONDS)
+    application = current().application
+    application.canaries.look()
+    if application.redis.llen(POLL) < MOST_HINTS:
+        for mailbox in application.canaries.due():
+            canary.apply_async((mailbox,), expires=HINT_SECONDS)
 
 
 @app.task(name="canary")
 def canary(mailbox: str) -> None:
-    """Send a canary its probe, unless somebody else does."""
-    current().application.canaries.take_turn(mailbox)
+    """Send a canary its probe, unless somebody else does. Who comes too many gets another hint."""
+    if _sending.acquire(blocking=False):
+        try:
+            current().application.canaries.take_turn(mailbox)
+        finally:
+            _sending.release()

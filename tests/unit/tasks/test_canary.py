@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ from ingest.intake.probe import FIELD
 from ingest.model import Mailbox, Submission
 from ingest.state.canaries import CanaryState
 from ingest.tasks import tasks
-from ingest.tasks.app import HINT_SECONDS
+from ingest.tasks.app import HINT_SECONDS, POLL
+from ingest.tasks.clock import MOST_HINTS
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import mailbox
 from tests.servers.certificates import make_certificates
@@ -68,6 +70,42 @@ def test_a_canary_that_redis_forgot_is_looked_after_again_and_gets_its_probe(
     hints.clear()
     tasks.canaries()
     assert not hints
+
+
+def test_a_slow_smtp_server_holds_up_few_threads_and_the_others_turns_come_again(
+    canary: Mailbox, worker: Worker, server: SmtpServer
+) -> None:
+    application = worker.application
+    names = [f"mb-{number}" for number in range(6)]
+    assert canary.canary
+    anybody = msgspec.structs.replace(canary.canary, username="")
+    for name in names:
+        fields = {"id": name, "name": name, "username": name, "canary": anybody}
+        application.registry.add(msgspec.structs.replace(canary, **fields))
+    application.canaries.add(application.registry.list())
+    server.stall.set()
+    with ThreadPoolExecutor(len(names)) as threads:
+        sending = [threads.submit(tasks.canary, name) for name in names]
+        done, busy = wait(sending, 1)
+        assert (len(done), len(busy)) == (2, 4)
+        assert len(application.canaries.due()) == 3  # with `a`
+        server.stall.clear()
+    for task in sending:
+        task.result()
+    tasks.canary(canary.id)
+    assert len(application.canaries.due()) == 2
+
+
+def test_hints_do_not_pile_up_where_nobody_takes_them(
+    canary: Mailbox, worker: Worker, hints: list[tuple[tuple[str, ...], float]]
+) -> None:
+    worker.application.canaries.add([canary])
+    worker.application.redis.rpush(POLL, *(["hint"] * MOST_HINTS))
+    tasks.canaries()
+    assert not hints
+    worker.application.redis.lpop(POLL)
+    tasks.canaries()
+    assert hints
 
 
 def test_a_paused_canary_is_looked_after_again_too(canary: Mailbox, worker: Worker) -> None:
