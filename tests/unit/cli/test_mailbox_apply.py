@@ -183,6 +183,17 @@ def test_what_people_added_is_left_alone_unless_told(
     assert application.schedule.depth().scheduled == 1
 
 
+def test_taking_one_over_ends_no_session(
+    application: Application, ingest: Ingest, declare: Declare
+) -> None:
+    register(application, mailbox("a"))
+    lease = application.schedule.claim_mailbox(there(application)["a"], 60)
+    assert lease
+    assert ingest("mailbox", "apply", declare(entry("a")), "--adopt").code == 0
+    assert there(application)["a"].source == "file"
+    assert not application.schedule.renew([lease], 60)
+
+
 def test_each_source_has_its_own(
     application: Application, ingest: Ingest, declare: Declare
 ) -> None:
@@ -240,8 +251,8 @@ def test_one_that_vanished_is_kept_by_hand_once_somebody_resumes_it(
 ) -> None:
     ingest("mailbox", "apply", declare(entry("a")))
     ingest("mailbox", "apply", declare())
-    assert ingest("mailbox", "resume", "a").code == 0
     assert ingest("mailbox", "set", "a", "--tenant", "t").code == 0
+    assert ingest("mailbox", "resume", "a").code == 0
     assert ingest("mailbox", "apply", declare()).out.endswith("0 paused, 0 removed, 0 unchanged\n")
     assert there(application)["a"].source == ""
     assert "settings      kept here" in ingest("mailbox", "show", "a").out
