@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -81,11 +82,24 @@ def test_one_trace_leads_from_the_session_to_each_delivery_and_to_the_log(
 
     assert_events_continue_it(ours, by_name)
     assert_the_log_has_its_ids(ours, session)
+    listed = attributes()
+    for span in spans:
+        assert {name.removeprefix("mail_ingest.") for name in span.attributes} <= listed[span.name]
     told = repr(spans)
     assert not [word for word in ("@", PASSWORD, maildrop.name, "Subject") if word in told]
 
 
 NAMES = {"session": 1, "message": 2, "part": 1, "commit": 1, "publish": 2}
+
+
+def attributes() -> dict[str, set[str]]:
+    """Of each span, as deploy/tracing.md lists them."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|`]+ \| ([^|]+) \|$",
+        (ROOT / "deploy" / "tracing.md").read_text(),
+        re.MULTILINE,
+    )
+    return {name: set(re.findall(r"`(\w+)`", listed)) for name, listed in rows}
 
 
 def assert_events_continue_it(ours: Fleet, spans: dict[str, list[Span]]) -> None:
