@@ -62,9 +62,10 @@ class Pod:
         return inside
 
     def paths(self, text: str) -> str:
-        """The text with each path of the container as it lies here."""
+        """The text with each path of a mounted file as it lies here; /tmp has none."""
         for mount, directory in self._mounts.items():
-            text = text.replace(f"{mount}/", f"{directory}/")
+            if mount != "/tmp":  # noqa: S108 - the pod's own
+                text = text.replace(f"{mount}/", f"{directory}/")
         return text
 
     def start(self) -> None:
@@ -128,7 +129,8 @@ class Pod:
         return [sys.executable, "-m", "ingest.cli", *arguments]
 
     def _environment(self) -> dict[str, str]:
-        given = {name: self.path(value) for name, value in self._container.environment.items()}
+        own = self._container.environment.items()
+        given = {name: self.paths(self.path(value)) for name, value in own}
         return {
             "PATH": os.environ["PATH"],
             "INGEST_METRICS_PORT": str(self._port),

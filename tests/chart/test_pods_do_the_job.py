@@ -21,9 +21,9 @@ from tests.chart.render import Values, render, scenario
 from tests.servers.certificates import make_certificates
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.egress import ConnectProxy, connect_proxy, tls_front
-from tests.servers.ports import HOST
+from tests.servers.ports import HOST, free_port
 from tests.servers.seaweedfs import SeaweedFs
-from tests.servers.valkey import Valkey
+from tests.servers.valkey import Valkey, valkey_server
 
 MESSAGES = 20
 
@@ -219,3 +219,38 @@ def test_the_store_is_reached_through_a_proxy_with_an_authority_of_ones_own(
             pytest.raises(AssertionError, match="certificate"),
         ):
             pods["doctor"].run_own()
+
+
+@pytest.mark.parametrize(
+    ("trusted_for", "in_url"),
+    [("all", ""), ("none", "?ssl_ca_certs=/etc/mail-ingest/authorities/ca.crt")],
+)
+def test_redis_and_mail_servers_may_have_certificates_of_ones_own_authorities(
+    *,
+    trusted_for: str,
+    in_url: str,
+    seaweedfs: SeaweedFs,
+    secrets: Secrets,
+    tmp_path: Path,
+    dovecot: Dovecot,
+    maildrop: Maildrop,
+) -> None:
+    certificates = make_certificates(tmp_path)
+    bundle = certificates.ca_file.read_text() + dovecot.ca_file.read_text()
+    maildrop.deliver(b"Subject: one\r\n\r\nHello\r\n")
+    behind = free_port()
+    with (
+        valkey_server("--port", str(behind), "--bind", HOST) as valkey,
+        tls_front(HOST, behind, certificates) as port,
+    ):
+        url = f"rediss://localhost:{port}/0{in_url}"
+        ours = {**secrets, "authority": {"ca.crt": bundle}, "redis": {"url": url}}
+        trust = {"authorities": {"trustedFor": trusted_for}}
+        given = values(seaweedfs, tmp_path.name, declared(dovecot, maildrop), trust)
+        if trusted_for == "all":
+            given["mailboxes"]["declared"][0].pop("caFile")
+        with created(given, ours, tmp_path) as pods:
+            for component in (*WORKERS, "beat"):
+                pods[component].start()
+            assert b"1 added" in pods[APPLY].run_own()
+            wait(lambda: maildrop.count() == 0 and len(published(valkey)) == 1, pods)
