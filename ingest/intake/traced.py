@@ -126,6 +126,8 @@ class TracedSink:
                     delivery.end(failed)
 
     def _begin(self, event: OutboxEvent) -> OpenSpan | None:
-        return self._spans.begin_delivery(
-            _decode(event.json).traceparent, sink=self._name, event_id=event.id
-        )
+        try:
+            traceparent = _decode(event.json).traceparent
+        except msgspec.DecodeError:  # whatever it is, spans hold up no event
+            return None
+        return self._spans.begin_delivery(traceparent, sink=self._name, event_id=event.id)

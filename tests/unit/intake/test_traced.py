@@ -121,6 +121,8 @@ def test_each_delivery_is_below_its_message_also_when_it_is_tried_again(
         OutboxEvent("1-0", "a", "t", traced),
         OutboxEvent("1-1", "b", "t", unkept),
         OutboxEvent("1-2", "c", "t", '{"id":"c"}'),
+        OutboxEvent("1-3", "d", "t", '{"traceparent":4}'),
+        OutboxEvent("1-4", "e", "t", "cut"),
     ]
     inner = Sometimes()
     with tracing.exporting("fleet"):
@@ -128,7 +130,7 @@ def test_each_delivery_is_below_its_message_also_when_it_is_tried_again(
         with pytest.raises(StateUnavailable):
             sink.publish(events)
         sink.publish(events)
-    assert inner.published == ["a", "b", "c"]
+    assert inner.published == ["a", "b", "c", "d", "e"]
     assert {(span.trace, span.parent) for span in collecting.spans} == {(TRACE, MESSAGE)}
     assert [span.error for span in collecting.named("publish")] == ["state_unavailable", ""]
     assert collecting.spans[0].attributes["mail_ingest.event_id"] == "a"
