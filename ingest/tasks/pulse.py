@@ -15,8 +15,11 @@ from celery import Celery
 from kombu import Exchange, Queue
 from redis import Redis
 
-from ingest.observability import systemd
+from ingest.errors import IngestError
+from ingest.observability import metrics, systemd
 from ingest.observability.health import Heartbeat
+from ingest.state.commands import PREFIX
+from ingest.state.connect import translated
 from ingest.tasks.app import HINT_SECONDS
 
 TASK = "pulse"
@@ -37,7 +40,7 @@ class Pulse:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         # Without an exchange there is no binding, which would outlive the worker.
-        self.queue = Queue(f"{TASK}.{uuid4().hex}", Exchange(""), no_declare=True)
+        self.queue = Queue(f"{PREFIX}{TASK}:{uuid4().hex}", Exchange(""), no_declare=True)
 
     def start(self) -> None:
         """Let the worker consume from its own queue too, and begin."""
@@ -53,11 +56,18 @@ class Pulse:
     def send(self) -> None:
         """Put one hint into the queue."""
         try:
-            self._redis.ping()
+            with translated():
+                # One that is full answers, but takes nothing, neither hints nor mail.
+                self._redis.set(f"{self.queue.name}:written", 1, ex=_FORGOTTEN_SECONDS)
             self._app.send_task(TASK, queue=self.queue.name, expires=HINT_SECONDS)
             self._redis.expire(self.queue.name, _FORGOTTEN_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever Redis has is not the consumer's fault
-            # A restart brings no Redis back: /readyz says that it is away.
+        # Whatever Redis has is not the consumer's fault, and a restart does not mend it.
+        except IngestError as error:
+            # Where no task runs, nobody else says it.
+            metrics.count_error(error)
+            log.warning("redis_not_usable", reason=str(error), remedy=error.remedy)
+            self._heartbeat.beat()
+        except Exception as error:  # noqa: BLE001 - Celery's own
             log.debug("pulse_not_sent", error=type(error).__name__)
             self._heartbeat.beat()
 

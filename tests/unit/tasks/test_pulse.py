@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from celery import Celery
+from structlog.testing import capture_logs
 
-from ingest.observability import systemd
+from ingest.observability import metrics, systemd
 from ingest.state.connect import connect
 from ingest.tasks import pulse as pulse_module
 from ingest.tasks import tasks
@@ -27,7 +28,7 @@ def test_a_hint_lies_in_the_workers_own_queue_and_is_forgotten_when_nobody_takes
     pulse.send()
     assert redis.llen(pulse.queue.name) == 1
     assert 0 < redis.ttl(pulse.queue.name) <= 300
-    assert not redis.keys("_kombu.binding.pulse*")
+    assert not redis.keys("_kombu.binding.*pulse*")
     assert worker.heartbeat.complaint()
     tasks.pulse()
     assert not worker.heartbeat.complaint()
@@ -41,6 +42,23 @@ def test_a_redis_that_is_away_is_no_reason_to_restart_the_worker(
         worker.heartbeat._last -= 1000
         Pulse(app, nobody, worker.heartbeat).send()
         assert not worker.heartbeat.complaint()
+
+
+def test_a_redis_that_is_full_is_told_though_no_task_can_run(app: Celery, worker: Worker) -> None:
+    redis = worker.application.redis
+    redis.config_set("maxmemory", "1")
+    try:
+        with capture_logs() as logs:
+            Pulse(app, redis, worker.heartbeat).send()
+    finally:
+        redis.config_set("maxmemory", "0")
+    (said,) = logs
+    assert (said["event"], said["reason"]) == ("redis_not_usable", "Redis is out of memory")
+    assert counted("state_refused") > 0
+
+
+def counted(code: str) -> float:
+    return metrics.registry.get_sample_value("mail_ingest_errors_total", {"code": code}) or 0
 
 
 def test_each_worker_has_a_queue_of_its_own(app: Celery, worker: Worker) -> None:
