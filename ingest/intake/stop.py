@@ -10,14 +10,19 @@ from ingest.model import Lease
 
 
 class Shutdown:
-    """The end of the process: begun once, final when the grace period is over."""
+    """The end of the process: final when the grace period is over."""
 
     def __init__(self) -> None:
         self._deadline: float | None = None
 
     def begin(self, grace_seconds: float) -> None:
-        """Finish what is started within so many seconds; start nothing more."""
-        self._deadline = time.monotonic() + grace_seconds
+        """Finish what is started within so many seconds; start nothing more.
+
+        Begun again, it may end sooner, never later.
+        """
+        deadline = time.monotonic() + grace_seconds
+        if self._deadline is None or deadline < self._deadline:
+            self._deadline = deadline
 
     @property
     def closing(self) -> bool:

@@ -63,8 +63,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,  # our health is what tasks do, not who answers
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_soft_shutdown_timeout": float(settings.grace_seconds),
-        "worker_enable_soft_shutdown_on_idle": False,
         "beat_scheduler": "ingest.tasks.clock:Clock",
         "beat_schedule": {
             "tick": _entry("tick", _TICK_SECONDS),

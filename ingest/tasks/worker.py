@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import ExitStack
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -124,6 +127,23 @@ def _begin(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
 @signals.worker_ready.connect
 def _consume(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
     systemd.tell(systemd.READY)
+
+
+@signals.worker_ready.connect
+def _hear(**_: Any) -> None:  # noqa: ANN401 - Celery's signals carry anything
+    """End by any signal as by SIGTERM.
+
+    Celery's cold shutdown can't end threads: it waits for sessions that nobody told to end, or
+    closes what they still need.
+    """
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+    signal.signal(signal.SIGQUIT, _drop)
+
+
+def _drop(_number: int, _frame: FrameType | None) -> None:
+    """End now: sessions are dropped, and their leases given back."""
+    current().application.shutdown.begin(0)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @signals.task_failure.connect
