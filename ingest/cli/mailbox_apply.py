@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
@@ -24,8 +24,11 @@ from ingest.model import Mailbox
 if TYPE_CHECKING:
     from ingest.bootstrap import Application
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 _ROUNDS = 10  # each one that somebody else changed something in meanwhile
-_SIGN_INS = 8  # at a time
+_AT_ONCE = 8  # sign-ins, or new mailboxes: each waits for a server
 
 _MARKS = {"added": "+", "changed": "~", "paused": "=", "removed": "-"}
 
@@ -180,8 +183,8 @@ def _sign_in_all(application: Application, changes: Sequence[Change]) -> None:
         return None
 
     failures = []
-    with bar() as show, ThreadPoolExecutor(_SIGN_INS) as pool:
-        for number, error in enumerate(pool.map(failure, tried), 1):
+    with bar() as show:
+        for number, error in enumerate(_several(failure, tried), 1):
             show(number / len(tried), f"signing in: {number:,} of {len(tried):,}")
             failures.append(error)
     _refuse(error for error in failures if error)
@@ -202,17 +205,41 @@ def _apply(
     )
     for _ in range(_ROUNDS):
         with bar() as show:
-            for number, change in enumerate(found.changes, 1):
-                try:
-                    _make(application, change)
-                    done.append(change)
-                except RegistryError as error:  # outrun: is there still anything to be done?
+            for number, (change, error) in enumerate(_make_all(application, found.changes), 1):
+                if error:  # outrun: is there still anything to be done?
                     problem = error
+                else:
+                    done.append(change)
                 show(number / len(found.changes), f"{number:,} of {len(found.changes):,}")
         found = differs()
         if not found.changes:
             return done
     raise problem
+
+
+def _make_all(
+    application: Application, changes: Sequence[Change]
+) -> Iterator[tuple[Change, RegistryError | None]]:
+    """Make the changes, those in their order that may free a name or an account for others."""
+
+    def made(change: Change) -> tuple[Change, RegistryError | None]:
+        try:
+            _make(application, change)
+        except RegistryError as error:
+            return change, error
+        return change, None
+
+    yield from map(made, (change for change in changes if change.seen))
+    yield from _several(made, [change for change in changes if not change.seen])
+
+
+def _several(do: Callable[[_T], _R], with_each: Sequence[_T]) -> Iterator[_R]:
+    """Do it with several at a time; the results in their order."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield from pool.map(do, with_each)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _make(application: Application, change: Change) -> None:
