@@ -33,16 +33,17 @@ has an installation step by step.
 Mailboxes are added with `ingest mailbox add`, in a poll worker, as the notes after the installation
 show, or are kept by the values (`mailboxes`): then a Job applies them after each installation,
 upgrade and rollback, and `kubectl logs` of it says what it changed. A release of another name or
-namespace is another source: take mailboxes out of the old one first, and it hands them over.
+namespace is another source: what was taken out of the old one (without `mailboxes.prune`) goes on
+where it was once the new one declares it.
 
 A key that is not listed here is refused. [ci](ci) has whole examples: every secret from a vault by
 External Secrets, authorities of cert-manager, a proxy, declared mailboxes, KEDA, and others.
 
 ## Upgrades
 
-`helm upgrade` with your own values file, or with `--reset-then-reuse-values`; `--reuse-values` lacks
-the defaults of what is new, and is refused with these words. Names, selectors and volumes stay what
-they were in every released version. Workers of two versions may run side by side meanwhile.
+`helm upgrade` with your own values file, or with `--reset-then-reuse-values`: `--reuse-values`
+leaves out the defaults of what is new, and is refused. Names, selectors and volumes stay what they
+were in every released version. Workers of two versions may run side by side meanwhile.
 
 ## Values
 """
