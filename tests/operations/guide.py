@@ -47,6 +47,14 @@ def blocks(guide: Path, language: str = "sh") -> Iterator[Block]:
             number += 1
 
 
+def block(guide: Path, heading: str, number: int = 0) -> str:
+    """The commands of one block."""
+    (text,) = (
+        each.text for each in blocks(guide) if (each.heading, each.number) == (heading, number)
+    )
+    return text
+
+
 class Operator:
     """Types what a guide says into a shell where a fleet's settings are.
 
@@ -77,11 +85,7 @@ class Operator:
 
         `password`: at a terminal, where it is typed when it is asked for.
         """
-        (text,) = (
-            block.text
-            for block in blocks(OPERATIONS)
-            if (block.heading, block.number) == (heading, number)
-        )
+        text = block(OPERATIONS, heading, number)
         for path, here in self._places.items():
             text = text.replace(path, here)
         terminal, ours = pty.openpty() if password else (-1, subprocess.PIPE)

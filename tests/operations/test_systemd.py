@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 
 from ingest.settings import Settings
-from ingest.state.secrets import new_key
 from ingest.tasks.pulse import _SECONDS as PULSE_SECONDS
 from tests.e2e.fleet import Fleet, fleet
+from tests.operations.guide import INSTALLATION, ROOT, block
 from tests.operations.units import DIRECTORY, PROGRAM, Service, read, variables
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.ports import HOST, free_port
@@ -92,12 +92,13 @@ class Host(NamedTuple):
 
     def run(self, *arguments: str) -> str:
         """Run the command as root does on such a host; its standard output."""
-        script = (DIRECTORY / "ingest").read_text()
+        script = (self.directory / "usr/local/sbin/ingest").read_text()
+        unprivileged = "--reuid=mail-ingest --regid=mail-ingest --init-groups "
         for installed, here in (
-            ("/etc/mail-ingest", str(self.directory / "etc")),
-            ("/var/lib/mail-ingest", str(self.directory / "state" / "mail-ingest")),
+            ("/etc/", f"{self.directory}/etc/"),
+            ("/var/", f"{self.directory}/var/"),
             (PROGRAM, f"{sys.executable} -m ingest.cli"),
-            ("--reuid=mail-ingest --regid=mail-ingest --init-groups ", ""),
+            (unprivileged, ""),
         ):
             assert installed in script
             script = script.replace(installed, here)
@@ -112,39 +113,60 @@ class Host(NamedTuple):
         return done.stdout
 
 
+# What the installation calls for and a test's machine must not do; `python3 -m venv` makes a pip.
+STAND_INS = {
+    "systemd-sysusers": 'test -s "etc/sysusers.d/$1"',
+    "python3": 'mkdir -p "$3/bin" && ln -s /bin/true "$3/bin/pip"',
+}
+
+
+def install(host: Path) -> None:
+    """Do what the guide says, with the host's root directory in place of ours."""
+    text = block(INSTALLATION, "systemd").replace("-o root -g mail-ingest ", "")
+    text = re.sub(r"(?<=[ \n])/(opt|etc|usr)/", rf"{host}/\1/", f"\n{text}")
+    text = re.sub(r"(?<= )(deploy|requirements)/", rf"{ROOT}/\1/", text)
+    programs = host / "programs"
+    for name in ("programs", "opt", "etc/systemd/system", "var/lib"):
+        (host / name).mkdir(parents=True)
+    for name, script in STAND_INS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-eu", "-c", text], env={"PATH": path}, cwd=host, check=True)
+
+
 @pytest.fixture
 def host(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Host]:
-    etc, port = tmp_path / "etc", free_port()
-    etc.mkdir()
-    (tmp_path / "state").mkdir()
-    key = new_key()
+    root, port = tmp_path / "root", free_port()
+    root.mkdir()
+    install(root)
+    etc = root / "etc" / "mail-ingest"
     store = {
         "INGEST_STORE": f"s3://{seaweedfs.bucket}/{tmp_path.name}",
         "INGEST_S3_ENDPOINT": seaweedfs.endpoint,
         "INGEST_S3_REGION": "us-east-1",
         "INGEST_S3_PATH_STYLE": "true",
     }
-    assert variables(DIRECTORY / "settings.env").keys() <= {*store, "INGEST_DEPLOYMENT"}
-    assert list(variables(DIRECTORY / "secrets.env")) == ["INGEST_REDIS_URL"]
-    _write(etc / "settings.env", {**store, "INGEST_POLL_SECONDS": "1"})
-    _write(etc / "secrets.env", {"INGEST_REDIS_URL": valkey.url})
-    (etc / "keys").write_text(key + "\n")
+    _fill_in(etc / "settings.env", {**store, "INGEST_POLL_SECONDS": "1"})
+    _fill_in(etc / "secrets.env", {"INGEST_REDIS_URL": valkey.url})
     (etc / "aws").write_text(
         f"[default]\naws_access_key_id = {seaweedfs.access_key}\n"
         f"aws_secret_access_key = {seaweedfs.secret_key}\n"
     )
-    settings = {**store, **seaweedfs.environment, "INGEST_KEYS": key}
-    worker, beat = Service(WORKER, tmp_path, str(port)), Service(BEAT, tmp_path)
+    settings = {**store, **seaweedfs.environment, "INGEST_KEYS": (etc / "keys").read_text().strip()}
+    worker, beat = Service(WORKER, root, str(port)), Service(BEAT, root)
     with fleet(tmp_path, valkey.url, settings) as ours:
         try:
-            yield Host(tmp_path, worker, beat, port, ours)
+            yield Host(root, worker, beat, port, ours)
         finally:
             worker.kill()
             beat.kill()
 
 
-def _write(path: Path, given: dict[str, str]) -> None:
-    path.write_text("".join(f'{name}="{value}"\n' for name, value in given.items()))
+def _fill_in(path: Path, given: dict[str, str]) -> None:
+    """Complete a file as it is installed."""
+    filled = {**variables(path), **given}
+    path.write_text("".join(f'{name}="{value}"\n' for name, value in filled.items()))
 
 
 def test_the_services_of_a_host_do_the_job_and_say_how_they_are(
@@ -153,6 +175,7 @@ def test_the_services_of_a_host_do_the_job_and_say_how_they_are(
     octets = [f"Subject: {number}\r\n\r\nHello\r\n".encode() for number in range(20)]
     maildrop.deliver_many(octets)
     (host.directory / "password").write_text(maildrop.password)
+    assert "WRONG" not in host.run("doctor")
     host.worker.start()
     assert host.worker.heard("READY=1", 30), host.worker.log.read_text()
     host.beat.start()

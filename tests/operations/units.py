@@ -1,8 +1,7 @@
 """Runs what systemd would run for a unit of ours, as a plain process of this machine.
 
-With exactly the environment that the unit gives it, and PATH. What differs is where things are:
-/etc/mail-ingest, /opt/mail-ingest, the state directory and credentials lie in a directory of the
-test's own, and nothing is confined.
+With exactly the environment that the unit gives it, and PATH. What differs is where things are: the
+host's file system lies in a directory of the test's own, and nothing is confined.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ DIRECTORY = Path(__file__).parents[2] / "deploy" / "systemd"
 PROGRAM = "/opt/mail-ingest/bin/ingest"
 
 
-def read(name: str) -> dict[str, list[str]]:
+def read(name: str, directory: Path = DIRECTORY) -> dict[str, list[str]]:
     """What a unit file says: all values of each name, in order."""
     said = defaultdict[str, list[str]](list)
-    for line in (DIRECTORY / name).read_text().splitlines():
+    for line in (directory / name).read_text().splitlines():
         found = re.fullmatch(r"(\w+)=(.*)", line)
         if found:
             said[found[1]].append(found[2])
@@ -37,12 +36,12 @@ class Service:
 
     Args:
         name: of the unit file.
-        host: where that host's /etc/mail-ingest is, as `etc`.
+        host: what that host has as its root directory.
         instance: what stands behind the @.
     """
 
     def __init__(self, name: str, host: Path, instance: str = "") -> None:
-        self.unit = read(name)
+        self.unit = read(name, host / "etc/systemd/system")
         self._instance = instance
         self._host = host
         self._own = host / name.replace("@", f"@{instance}")
@@ -113,15 +112,11 @@ class Service:
         return given
 
     def _expanded(self, text: str) -> str:
-        state = self._host / "state"
-        return (
-            text.replace("%i", self._instance)
-            .replace("%d", str(self._own))
-            .replace("%S", str(state))
-        )
+        of = {"%i": self._instance, "%d": str(self._own), "%S": str(self._path("/var/lib"))}
+        return re.sub("%[idS]", lambda found: of[found[0]], text)
 
     def _path(self, path: str) -> Path:
-        return self._host / "etc" / path.removeprefix("/etc/mail-ingest/")
+        return self._host / path.removeprefix("/")
 
 
 def variables(path: Path) -> dict[str, str]:
