@@ -141,7 +141,11 @@ class Poller:
             return report
 
     def _active(self, lease: Lease) -> Mailbox:
-        mailbox = self._mailboxes.get(lease.mailbox)
+        try:
+            mailbox = self._mailboxes.get(lease.mailbox)
+        except RegistryError:  # who removed it died before it left the schedule
+            self._schedule.unschedule(lease.mailbox, lease.group)
+            raise
         if mailbox.group != lease.group:  # who changed it died, or somebody claimed it meanwhile
             self._schedule.unschedule(mailbox.id, lease.group)
             raise LeaseLost(

@@ -3,10 +3,11 @@
 The checkpoint object in the store says which Redis wrote it: its epoch, a random value that Redis
 got when its index was whole, and how many checkpoints it had counted. A Redis without epoch is
 empty; one with another epoch is another one; one that counts less than the checkpoint says was
-rolled back. A restart alone changes only the run id, which is therefore kept for people to read.
+rolled back. A restart alone changes only the run id: Redis may have lost its last second then, and
+with it what changed in the mailboxes, which are compared.
 A store without checkpoint, where Redis has counted some, is another store, or lost its objects.
-What a Redis lost since its last checkpoint, a second say, is found by comparing batches
-(see readback).
+What else a Redis lost since its last checkpoint, a second say, is found by comparing batches (see
+readback).
 """
 
 from __future__ import annotations
@@ -174,6 +175,11 @@ class Checkpoints:
                 "empty store, use an empty Redis",
             )
         return checkpoint.epoch != epoch or self.count() < checkpoint.count
+
+    def restarted(self) -> bool:
+        """Whether Redis was restarted since its last checkpoint, or another one took its place."""
+        checkpoint = self.read()
+        return checkpoint is not None and checkpoint.run_id != self.run_id()
 
     def withdraw(self) -> None:
         """Take its epoch from Redis: nothing can be claimed until it was read back."""

@@ -105,6 +105,17 @@ class ReadBack:
         else:
             self._restore_mailboxes(self._beat)
 
+    def catch_up_after_restart(self) -> None:
+        """Let Redis know mailboxes as the store has them, if it may have lost its last second.
+
+        Until the next checkpoint, which is for a Redis that knows them.
+
+        Raises:
+            StateError, StoreError: they may not all be known.
+        """
+        if self._checkpoints.restarted():
+            self._restore_mailboxes(self._beat)
+
     def run_if_lost(self) -> ReadBackDone | None:
         """Read back if Redis lost data and nobody else is doing it; None: there was no need.
 

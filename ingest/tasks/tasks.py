@@ -77,6 +77,7 @@ def read_back() -> None:
     except StoreChanged:
         application.checkpoints.withdraw()  # nobody may delete by what Redis says of another store
         raise
+    application.read_back.catch_up_after_restart()
     mailboxes = application.registry.list()
     active = [mailbox for mailbox in mailboxes if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)

@@ -16,7 +16,7 @@ from ingest.state import connect
 from ingest.tasks import tasks
 from tests import messages
 from tests.e2e.fleet import Fleet, fleet, s3_settings
-from tests.faults.inside import Inside, inside
+from tests.faults.inside import Inside, inside, opened, registered
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.ports import HOST, free_port
 from tests.servers.proxy import Proxy, tcp_proxy
@@ -84,6 +84,21 @@ def test_a_redis_that_died_and_lost_its_last_writes_loses_no_message(
     worker.assert_nothing_is_lost()
     worker.assert_all_arrives_once()
     assert worker.failures
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_redis_that_lost_its_last_second_gets_the_mailboxes_of_it_from_the_store(
+    ours: Fleet, fragile: Valkey, dovecot: Dovecot
+) -> None:
+    tasks.read_back()
+    a_second_ago = fragile.snapshot()
+    mailbox = registered(ours, dovecot.add_user("newcomer"), dovecot.pop3_port)
+    fragile.roll_back(a_second_ago)
+    with opened(ours) as application:
+        assert mailbox not in application.registry.list()
+        tasks.read_back()
+        assert mailbox in application.registry.list()
+        assert application.schedule.depth().scheduled == len(application.registry.list())
 
 
 @pytest.mark.parametrize("checkpointed", [True, False], ids=["with a checkpoint", "without"])

@@ -221,6 +221,13 @@ def test_a_mailbox_that_was_removed_meanwhile_is_no_trouble() -> None:
     assert not fleet.polled
 
 
+def test_a_mailbox_whose_removal_broke_off_midway_is_not_due_again() -> None:
+    fleet = Fleet("a")
+    fleet.mailboxes.known.clear()
+    fleet.poll()
+    assert fleet.due_in("mb-a") is None
+
+
 def test_a_store_in_trouble_stops_claiming_for_a_while() -> None:
     fleet = Fleet("a", "b")
     fleet.errors["mb-a"] = StoreUnavailable("away")
