@@ -28,6 +28,11 @@ faults: $(VENV)/dev.stamp ## Kill, stop and starve real processes at every point
 	@tests/servers/system-packages
 	@$(BIN)/pytest -q tests/faults tests/operations
 
+.PHONY: drills
+drills: $(VENV)/dev.stamp ## Make every alert fire on a running system, and clear it as its runbook says
+	@tests/servers/system-packages
+	@$(BIN)/pytest -v tests/drills
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Lint, types and layers alone
 	@$(BIN)/ruff check --quiet .
