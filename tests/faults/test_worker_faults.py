@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from ingest.cli.sign_in import register
 from ingest.model import Mailbox
 from ingest.state.registry import new_mailbox_id
+from ingest.state.connect import broker_url, connect
 from tests import messages
 from tests.e2e.fleet import Fleet, Running, fleet, stored
 from tests.fakes.pop3_server import PASSWORD, USERNAME, Faults, Message, Pop3Server
@@ -176,3 +179,68 @@ def test_a_worker_told_to_end_ends_each_of_its_sessions_by_what_comes_in_time(ou
             server.faults = Faults()
         ours.start("worker")
         assert_all_is_ours(ours, drops)
+
+
+HINTS = ("poll", "tick", "relay", "read_back", "sweep")
+
+
+def hint_ten_times(ours: Fleet, group: str) -> None:
+    """Send each task as a clock gone mad would."""
+    with Celery(broker=broker_url(ours.settings.redis_url)) as app:
+        for _ in range(10):
+            for task in HINTS:
+                lane = task if task in {"poll", "relay"} else "maintenance"
+                app.send_task(task, (group,) if task == "poll" else (), queue=lane, expires=30)
+
+
+def assert_one_session_at_a_time(server: Pop3Server) -> None:
+    last = 0
+    open_now = set[int]()
+    for entry in server.journal:
+        if entry.session > last:
+            assert not open_now, f"session {entry.session} began during {open_now}"
+            last = entry.session
+            open_now.add(last)
+        if entry.kind == "closed":
+            open_now.discard(entry.session)
+    assert last
+
+
+@pytest.mark.timeout(120)
+def test_hints_that_come_ten_times_to_two_workers_give_one_session_and_one_event(
+    ours: Fleet,
+) -> None:
+    everything = maildrop_with(IN_TIME)
+    with (
+        Pop3Server(everything, faults=Faults(trickle="RETR 2")) as one,
+        Pop3Server(everything, faults=Faults(trickle="RETR 2")) as other,
+    ):
+        group = registered(ours, one, other)[0].group
+        workers = [ours.start("worker") for _ in range(2)]
+        ours.wait(lambda: all(worker.said("worker_started") for worker in workers))
+        for _ in range(12):  # as the mailboxes fall due again and again
+            hint_ten_times(ours, group)
+            time.sleep(0.5)
+        ours.wait(lambda: min(one.sessions, other.sessions) > 2)
+        for server in (one, other):
+            assert_one_session_at_a_time(server)
+            assert server.deleted == ["a", "b", "c"]
+        assert_all_is_ours(ours, {one: everything, other: everything})
+
+
+@pytest.mark.timeout(120)
+def test_hints_that_are_lost_are_given_again(ours: Fleet) -> None:
+    everything = maildrop_with(IN_TIME)
+    with (
+        Pop3Server(everything) as server,
+        contextlib.closing(connect(ours.settings.redis_url)) as client,
+    ):
+        registered(ours, server)
+        ours.start("beat")
+        ours.launch([sys.executable, "-m", "ingest.cli", "worker", "--lanes", "maintenance"])
+        for _ in range(3):
+            ours.wait(lambda: client.delete("poll") == 1)  # its hints, nobody takes them
+            client.delete("maintenance", "relay")
+        assert server.sessions == 0
+        ours.start("worker")
+        assert_all_is_ours(ours, {server: everything})
