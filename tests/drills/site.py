@@ -55,6 +55,7 @@ class Site:
         port = str(self._ports[number])
         worker = self._start("worker", INGEST_METRICS_PORT=port, **environment)
         self.ours.wait(lambda: worker.said("worker_started"), 60)
+        self.watches(f'mail_ingest_build_info{{instance="{HOST}:{port}"}}', worker)
         return worker
 
     def beat(self) -> Running:
@@ -76,13 +77,17 @@ class Site:
         with contextlib.closing(app):
             app.send_task(task)
 
-    def watches(self, query: str) -> None:
-        """Wait until Prometheus has something of that.
+    def watches(self, series: str, worker: Running | None = None) -> None:
+        """Wait until Prometheus knows how that was before anything happens, or the worker is dead.
 
         Raises:
             AssertionError: it has nothing.
         """
-        self.ours.wait(lambda: bool(self._prometheus.query(query)), 60)
+        query = f"count_over_time({series}[5s]) >= 3"
+        self.ours.wait(
+            lambda: bool(worker and worker.process.poll()) or bool(self._prometheus.query(query)),
+            60,
+        )
 
     def firing(self) -> set[str]:
         """The alerts that fire now."""

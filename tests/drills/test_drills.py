@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -84,7 +85,6 @@ def test_no_worker_can_be_scraped_until_one_is_started(opened: Opened) -> None:
     here = opened({})
     worker = here.worker()
     here.beat()
-    here.watches("mail_ingest_build_info")
     worker.kill()
     here.fires("MailIngestNoWorker")
     here.worker()
@@ -108,7 +108,6 @@ def test_a_worker_that_is_started_again_and_again(opened: Opened) -> None:
     here = opened({})
     for _ in range(4):
         worker = here.worker()
-        here.watches("mail_ingest_build_info")
         if here.firing() & {"MailIngestWorkerRestarts"}:
             break
         worker.kill()
@@ -365,6 +364,29 @@ def test_messages_that_kill_workers_until_they_are_dealt_with(
     here.fires("MailIngestUnexpectedErrors", "MailIngestMessagesQuarantined")
     here.drains(drop)
     here.clears("MailIngestUnexpectedErrors", "MailIngestMessagesQuarantined")
+
+
+@drill
+def test_a_message_that_kills_in_every_way_until_there_is_a_new_version(
+    opened: Opened, dovecot: Dovecot
+) -> None:
+    here = opened({})
+    (drop,) = here.add(dovecot, *names(1))
+    cursed = b"Subject: cursed\r\nX-Cursed: yes\r\n\r\nboom\r\n"
+    drop.deliver_many([*small(3), cursed])
+    here.beat()
+    dies_of_it = "message:dies-of-some"
+    worker = here.worker(drill=dies_of_it)
+    here.ours.wait(lambda: worker.process.poll() is not None)
+    worker = here.worker(drill=dies_of_it)
+    here.fires("MailIngestMessagesSkipped")
+    assert drop.messages() == [cursed]
+    worker.kill()
+    [listed] = json.loads(here.ours.run("quarantine", "list", "--json"))
+    here.ours.run("quarantine", "retry", listed["unique_id"], "--mailbox", drop.name)
+    here.worker()
+    here.drains(drop)
+    here.clears("MailIngestMessagesSkipped")
 
 
 @drill

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from functools import partialmethod
 
 from ingest import failpoints
 from ingest.intake import canary, policy, pressure
+from ingest.intake.message import Draft
 from ingest.objects.budget import Budget
 from ingest.observability import metrics
 from tests.drills.hurried import SPEED
@@ -40,3 +42,16 @@ def _strike(here: failpoints.Failpoint) -> None:
 
 
 failpoints.hook = _strike
+
+_feed = Draft.feed
+
+
+def _feed_or_die(draft: Draft, octets: memoryview) -> None:
+    """Die of a message, whether or not it is parsed."""
+    if b"\nX-Cursed:" in bytes(octets):
+        os.kill(os.getpid(), signal.SIGKILL)
+    _feed(draft, octets)
+
+
+if _fault == "dies-of-some":
+    Draft.feed = _feed_or_die  # type: ignore[assignment, method-assign]
