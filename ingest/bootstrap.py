@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from ingest.errors import RegistryError, SettingsError
 from ingest.intake.batch import BatchLimits
 from ingest.intake.canary import Canaries
+from ingest.intake.in_flight import InFlight
 from ingest.intake.message import Thresholds
 from ingest.intake.policy import Pace
 from ingest.intake.poll import Pacing, Poller
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 SINK = "stream"
 
 _COMMITTERS = 16
+MOST_IN_FLIGHT = 2 * _COMMITTERS  # batches of all sessions together
 
 
 def redis_url(settings: Settings) -> str:
@@ -94,6 +96,7 @@ class Application:
     read_back: ReadBack
     shutdown: Shutdown
     committer: ThreadPoolExecutor
+    in_flight: InFlight
     beat: Callable[[], None] = lambda: None  # called all the while by whatever works
 
     def __repr__(self) -> str:
@@ -259,6 +262,7 @@ class Application:
             objects=TracedLog(self.log, spans) if spans else self.log,
             ledger=self.ledger,
             committer=self.committer,
+            in_flight=self.in_flight,
             settings=_session_settings(self.settings),
             brake=LocalBrake(self.brake, self.pressure),
             stop=stop,
@@ -330,6 +334,7 @@ def open_application(
             shutdown=shutdown,
             beat=beat,
             committer=committer,
+            in_flight=InFlight(MOST_IN_FLIGHT),
         )
 
 

@@ -29,6 +29,7 @@ from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
+from ingest.intake.in_flight import InFlight
 from ingest.intake.message import Draft, Thresholds, Unparsable, described
 from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.probe import Recognition
@@ -39,7 +40,7 @@ from ingest.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
-# Batches being written while the next is retrieved.
+# Batches of a session being written while its next is retrieved.
 MOST_IN_FLIGHT = 4
 
 # Rules by which a message that is retrieved may or may not be deleted at once.
@@ -79,6 +80,7 @@ class Session:
         objects: the log of commit objects.
         ledger: the index.
         committer: where commit objects are written while the next batch is retrieved.
+        in_flight: the batches of all sessions of the process that are being written.
         settings: limits and thresholds.
         brake: stops deletes.
         stop: ends the session early.
@@ -96,6 +98,7 @@ class Session:
         objects: Log,
         ledger: Ledger,
         committer: Executor,
+        in_flight: InFlight,
         settings: SessionSettings,
         brake: Brake,
         stop: Stop,
@@ -114,6 +117,7 @@ class Session:
         self._objects = objects
         self._ledger = ledger
         self._committer = committer
+        self._in_flight = in_flight
         self._settings = settings
         self._stop = stop
         self._watch = watch
@@ -237,8 +241,13 @@ class Session:
         for batch in self._filled(wanted):
             context = copy_context()  # of the log and of the current span
             writing = self._committer.submit(context.run, batch.write)
+            self._in_flight.add(writing)
             in_flight.append(SealedBatch(batch, writing))
-            while in_flight and (len(in_flight) > MOST_IN_FLIGHT or in_flight[0].writing.done()):
+            while in_flight and (
+                len(in_flight) > MOST_IN_FLIGHT
+                or in_flight[0].writing.done()
+                or self._in_flight.crowded
+            ):
                 yield in_flight.popleft()
         yield from in_flight
 

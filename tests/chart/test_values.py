@@ -14,7 +14,7 @@ import yaml
 from helm_python import Chart, HelmError
 
 import ingest
-from ingest.intake.session import MOST_IN_FLIGHT
+from ingest.bootstrap import MOST_IN_FLIGHT
 from ingest.isolation import MEMORY_OCTETS, MOST_CHILDREN
 from ingest.settings import Settings
 from tests.chart.kinds import VERSIONS
@@ -251,23 +251,22 @@ def test_defaults_agree_with_the_product() -> None:
 
 def test_the_memory_limit_of_a_poll_worker_is_enough_for_the_worst() -> None:
     product, poll = Settings(home=""), chart().values["workers"]["poll"]
-    batches = MOST_IN_FLIGHT + 1  # and the one that is being filled
     worst = (
         128 * 2**20  # what a worker has at rest, threads and connections included
         + product.buffer_octets
-        + poll["concurrency"] * batches * product.batch_octets
+        + (poll["concurrency"] + MOST_IN_FLIGHT) * product.batch_octets
         + MOST_CHILDREN * MEMORY_OCTETS
     )
     assert worst <= octets(poll["resources"]["limits"]["memory"]) < 1.25 * worst
     prose = next(each for each in every_key if each.path == ("workers", "poll", "resources")).prose
     for term in (
         f"INGEST_BUFFER_OCTETS ({product.buffer_octets // 2**20} MiB)",
-        "five times INGEST_BATCH_OCTETS",
-        f"({product.batch_octets // 2**20} MiB)",
+        f"INGEST_BATCH_OCTETS ({product.batch_octets // 2**20} MiB) for each thread",
+        f"{MOST_IN_FLIGHT} times more",
         f"{MEMORY_OCTETS // 2**20} MiB for each of the two processes",
     ):
         assert term in prose
-    assert (batches, MOST_CHILDREN) == (5, 2)
+    assert MOST_CHILDREN == 2
 
 
 def octets(quantity: str) -> int:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from ingest.intake.batch import BatchLimits
+from ingest.intake.in_flight import InFlight
 from ingest.intake.message import Thresholds
 from ingest.intake.probe import Recognition
 from ingest.intake.queue import SessionLimits
@@ -109,6 +110,8 @@ class World:
         self.strict = bool(limits.get("strict", 0))
         self.suspected = False
         self.recognise: Recognition | None = None  # of a canary's probes
+        self.committer: Executor = Inline()
+        self.in_flight = InFlight(0)
         self.stop = Go()
         self.brake = Released()
 
@@ -133,7 +136,8 @@ class World:
             maildrop=self.server.open(),
             objects=StoreLog(self.store),
             ledger=self.ledger,
-            committer=Inline(),
+            committer=self.committer,
+            in_flight=self.in_flight,
             settings=SessionSettings(
                 limits=SessionLimits(self.session_messages, 10**12, 3600),
                 batch_limits=BatchLimits(self.batch_messages, self.batch_octets, 10**6),

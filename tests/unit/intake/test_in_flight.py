@@ -1,0 +1,68 @@
+"""Many sessions and a store that takes its time: what is held in memory meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ingest.intake.in_flight import InFlight
+from ingest.intake.session import MOST_IN_FLIGHT
+from tests.fakes.world import World
+
+SESSIONS = 3
+MESSAGES = 12
+
+
+class SlowStore(Executor):
+    """Writes nothing before `write` is called."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(  # type: ignore[override]  # as much of it as sessions use
+        self, do: Callable[..., Any], /, *arguments: object
+    ) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, lambda: do(*arguments)))
+        return future
+
+    def write(self) -> None:
+        """The oldest one."""
+        future, do = self.waiting.pop(0)
+        future.set_result(do())
+
+
+def world(store: SlowStore, in_flight: InFlight) -> World:
+    made = World(batch_messages=1)
+    made.committer, made.in_flight = store, in_flight
+    for number in range(MESSAGES):
+        made.deliver(f"Subject: {number}\r\n\r\n".encode())
+    return made
+
+
+@pytest.mark.parametrize(
+    ("most", "held"),
+    [(100, SESSIONS * (MOST_IN_FLIGHT + 1)), (2, 2 + SESSIONS)],
+    ids=["each session has its own limit", "and all sessions have one together"],
+)
+def test_sessions_hold_no_more_batches_than_keep_the_store_busy(most: int, held: int) -> None:
+    store, in_flight = SlowStore(), InFlight(most)
+    worlds = [world(store, in_flight) for _ in range(SESSIONS)]
+    with ThreadPoolExecutor(SESSIONS) as pool:
+        sessions = [pool.submit(each.session) for each in worlds]
+        seen, deadline = 0, time.monotonic() + 60
+        while not all(session.done() for session in sessions):
+            time.sleep(0.03)  # whoever may retrieve does
+            seen = max(seen, len(store.waiting))
+            if store.waiting:
+                store.write()
+            assert time.monotonic() < deadline
+    assert [session.result().deleted for session in sessions] == [MESSAGES] * SESSIONS
+    for each in worlds:
+        each.assert_all_is_published()
+    assert held - SESSIONS < seen <= held
+    assert not in_flight.crowded
