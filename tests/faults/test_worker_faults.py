@@ -15,8 +15,8 @@ from celery import Celery
 
 from ingest.cli.sign_in import register
 from ingest.model import Mailbox
-from ingest.state.registry import new_mailbox_id
 from ingest.state.connect import broker_url, connect
+from ingest.state.registry import new_mailbox_id
 from tests import messages
 from tests.e2e.fleet import Fleet, Running, fleet, stored
 from tests.fakes.pop3_server import PASSWORD, USERNAME, Faults, Message, Pop3Server
