@@ -186,6 +186,29 @@ def counted(port: int, code: str) -> float:
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
+def test_a_bucket_that_was_emptied_stops_its_fleet_until_it_begins_anew(
+    ours: Fleet, redis: Redis, dovecot: Dovecot, maildrop: Maildrop
+) -> None:
+    ours.add(dovecot, maildrop.name)
+    start(ours)
+    assert_all_arrived_once(ours, maildrop, delivered(maildrop, mail(0)))
+    stop(ours)
+    with ours.store() as store:
+        store.delete([item.key for item in store.list("")])
+    hashes = delivered(maildrop, mail(10))
+    refused = ours.start("worker")
+    assert refused.process.wait(30)
+    assert "there is no checkpoint.json" in refused.log.read_text()
+    assert "correct INGEST_STORE" in operator(ours).types("Redis is gone", code=7)
+    assert maildrop.count() == len(hashes)
+
+    with closing(connect(redis.url)) as client:
+        client.flushall()
+    start(ours)
+    ours.add(dovecot, maildrop.name)
+    assert_all_arrived_once(ours, maildrop, hashes)
+
+
 def test_a_bucket_restored_from_an_older_copy_loses_nothing_that_servers_have(
     ours: Fleet, redis: Redis, dovecot: Dovecot, maildrop: Maildrop
 ) -> None:
