@@ -241,6 +241,12 @@ def test_values_of_a_file_mean_the_same_as_those_given(tmp_path: Path) -> None:
     assert "8589934592" in settings
 
 
+@pytest.mark.parametrize(("given", "text"), [(0.25, "0.25"), (0, "0"), (1, "1")])
+def test_a_share_is_passed_on_as_it_is(given: float, text: str) -> None:
+    objects = render(scenario("default", {"settings": {"INGEST_LOG_SAMPLE": given}}))
+    assert only(objects, "ConfigMap")["data"]["INGEST_LOG_SAMPLE"] == text
+
+
 def test_defaults_agree_with_the_product() -> None:
     defaults = chart().values
     assert defaults["settings"] == {"INGEST_GRACE_SECONDS": Settings(home="").grace_seconds}
