@@ -16,6 +16,7 @@ import typer
 from typer._click.exceptions import BadOptionUsage, MissingParameter
 from typer.core import TyperGroup
 
+from ingest import __version__
 from ingest.cli.app import app
 from tests.operations import test_disasters
 from tests.operations.guide import INSTALLATION, OPERATIONS, ROOT, blocks
@@ -84,6 +85,11 @@ def test_every_link_of_a_guide_leads_somewhere(guide: Path) -> None:
         if heading:
             headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
             assert heading in {each.lower().replace(" ", "-").replace(",", "") for each in headings}
+
+
+def test_the_guide_to_installing_names_this_version() -> None:
+    named = re.findall(r"mail-ingest[:-](\d+\.\d+\.\d+)", INSTALLATION.read_text())
+    assert set(named) == {__version__}
 
 
 def test_the_lifecycle_rules_are_ones_for_a_store(seaweedfs: SeaweedFs) -> None:

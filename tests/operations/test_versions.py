@@ -1,4 +1,4 @@
-"""Versions side by side: what 0.1.0 wrote is read, and what a newer one writes does no harm."""
+"""Versions side by side: what older ones wrote is read, what a newer one writes does no harm."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from ingest import __version__
 from ingest.objects import commits
 from ingest.state.connect import connect
 from ingest.state.registry import Registry
@@ -25,18 +26,19 @@ from tests.fakes.pop3_server import Pop3Server
 from tests.operations.written import LANES, NAME, PUBLISHED, SETTINGS, WAITING
 from tests.servers.valkey import Valkey
 
-KEPT = Path(__file__).parent / "written_by_0_1_0"
+KEPT = sorted(Path(__file__).parent.glob("written_by_*"))
 MESSAGES = [*PUBLISHED, WAITING]
 STREAM = "mail-ingest:events"
 
 
 class Installation(NamedTuple):
-    """What 0.1.0 left, with today's code before it."""
+    """What a version left, with today's code before it."""
 
     ours: Fleet
     redis: Redis
     server: Pop3Server
     store: Path
+    kept: Path  # as it was written
 
     def mailbox(self, **changes: object) -> None:
         """Change the mailbox, as a person does."""
@@ -63,26 +65,29 @@ class Installation(NamedTuple):
         return sorted(self.store.glob("mail/**/commit.zip"))
 
     def hint(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Put the hints that 0.1.0 wrote into their queues, changed so; they never expire."""
-        for lane, hints in json.loads((KEPT / "hints.json").read_text()).items():
+        """Put the hints that it wrote into their queues, changed so; they never expire."""
+        for lane, hints in json.loads((self.kept / "hints.json").read_text()).items():
             for hint in hints:
                 hint["headers"]["expires"] = None
                 change(hint)
                 self.redis.lpush(lane, json.dumps(hint))
 
 
-@pytest.fixture
-def installation(tmp_path: Path, valkey: Valkey) -> Iterator[Installation]:
-    shutil.copytree(KEPT / "store", tmp_path / "store")
+@pytest.fixture(params=KEPT, ids=lambda kept: kept.name)
+def installation(
+    request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey
+) -> Iterator[Installation]:
+    kept: Path = request.param
+    shutil.copytree(kept / "store", tmp_path / "store")
     settings = {**SETTINGS, "INGEST_STORE": (tmp_path / "store").as_uri()}
     with (
         contextlib.closing(connect(valkey.url)) as redis,
         Pop3Server(MESSAGES) as server,
         fleet(tmp_path, valkey.url, settings) as ours,
     ):
-        for key, dumped in json.loads((KEPT / "redis.json").read_text()).items():
+        for key, dumped in json.loads((kept / "redis.json").read_text()).items():
             redis.restore(key, 0, base64.b64decode(dumped))
-        made = Installation(ours, redis, server, tmp_path / "store")
+        made = Installation(ours, redis, server, tmp_path / "store", kept)
         made.mailbox(port=server.port)
         yield made
 
@@ -107,7 +112,12 @@ def with_more(fields: dict[str, Any], *nested: str) -> dict[str, Any]:
     return more | {name: with_more(more[name]) for name in nested}
 
 
-def test_what_0_1_0_stored_is_proven_and_read(installation: Installation) -> None:
+def test_what_this_version_writes_is_kept_for_the_next_ones() -> None:
+    """With a release: python -m tests.operations.written tests/operations/written_by_..."""
+    assert f"written_by_{__version__.replace('.', '_')}" in {kept.name for kept in KEPT}
+
+
+def test_what_an_older_version_stored_is_proven_and_read(installation: Installation) -> None:
     ours = installation.ours
     summary = json.loads(ours.run("audit", "--json").splitlines()[-1])
     assert summary["proven"] == len(MESSAGES)
@@ -118,7 +128,7 @@ def test_what_0_1_0_stored_is_proven_and_read(installation: Installation) -> Non
     assert {finding["verdict"] for finding in findings} <= {"ok", "warning"}
 
 
-def test_what_0_1_0_ingested_is_deleted_by_its_ledger_and_not_ingested_again(
+def test_what_it_ingested_is_deleted_by_its_ledger_and_not_ingested_again(
     installation: Installation,
 ) -> None:
     objects = installation.commit_objects()
@@ -129,7 +139,7 @@ def test_what_0_1_0_ingested_is_deleted_by_its_ledger_and_not_ingested_again(
     assert installation.commit_objects() == objects
 
 
-def test_what_waited_when_0_1_0_ended_is_published_and_nothing_twice(
+def test_what_waited_when_it_ended_is_published_and_nothing_twice(
     installation: Installation,
 ) -> None:
     assert len(installation.published()) == len(PUBLISHED)
@@ -141,7 +151,7 @@ def test_what_waited_when_0_1_0_ended_is_published_and_nothing_twice(
     assert installation.server.sessions > 0
 
 
-def test_a_new_redis_is_read_back_from_what_0_1_0_stored(installation: Installation) -> None:
+def test_a_new_redis_is_read_back_from_what_it_stored(installation: Installation) -> None:
     installation.redis.flushall()
     installation.ours.start("worker")
     installation.ours.start("beat")
