@@ -101,6 +101,9 @@ def _mailbox(entry: _Declaration) -> Mailbox:
     kind, _, where = entry.password.partition(":")
     if not (kind == "env" and where) and not (kind == "file" and Path(where).is_absolute()):
         raise typer.BadParameter("`password` is not where the password is: env:NAME, file:/PATH")
+    for what in ("password", "ca_file"):
+        if not getattr(entry, what).isprintable():
+            raise typer.BadParameter(f"`{what}` has characters that don't print")
     if entry.ca_file and not Path(entry.ca_file).is_absolute():
         raise typer.BadParameter("`ca_file` does not begin with a slash")
     return Mailbox(

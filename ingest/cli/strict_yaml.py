@@ -21,6 +21,11 @@ class _Strict(yaml.SafeLoader):  # the one in C is no match for a thousand brack
             raise _Twice(problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        value = super().construct_scalar(node)
+        value.encode()  # "\ud800" is half a character: nothing can store it
+        return value
+
 
 def load(octets: bytes) -> object:
     """The one document in the text.
@@ -30,7 +35,8 @@ def load(octets: bytes) -> object:
     """
     try:
         return yaml.load(octets, _Strict)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, RecursionError) as error:
+    # The last three: what constructors raise at a value that is not of its tag, a 13th month say.
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         what = "has a key twice" if isinstance(error, _Twice) else "is neither JSON nor YAML"

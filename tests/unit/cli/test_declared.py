@@ -100,6 +100,8 @@ def test_json_that_is_no_yaml_is_read() -> None:
         ({"paused": "\x1b[2J"}, "`paused` is empty, or has"),
         ({"delete": "soon"}, "unknown delete rule 'soon'"),
         ({"ca_file": "ca.pem"}, "`ca_file` does not begin with a slash"),
+        ({"ca_file": "/ca\0"}, "`ca_file` has characters that don't print"),
+        ({"password": f"file:/{SECRET}\0"}, "`password` has characters that don't print"),
     ],
 )
 def test_a_wrong_entry_is_named_in_one_line_without_what_may_be_a_password(
@@ -151,6 +153,12 @@ def test_one_name_or_account_twice_is_told(change: dict[str, Any], said: str) ->
         f"mailboxes: *{SECRET}",
         f'{{"mailboxes": [{{"password": "{SECRET}}}',
         f"mailboxes: !!python/object/apply:os.system ['{SECRET}']",
+        f"mailboxes: [!!int {SECRET}]",
+        f"mailboxes: [!!bool {SECRET}]",
+        f"mailboxes: [!!timestamp {SECRET}]",
+        "mailboxes: [{name: 2026-13-01}]",
+        'mailboxes: ["\\U00110000"]',
+        'mailboxes: ["\\uD800"]',
         "\x00",
         "[" * 100_000,
     ],
