@@ -60,7 +60,7 @@ def submit(submission: Submission, password: str, message: bytes, *, peer: str) 
         LocalProtocolError: user name or password don't fit into a command.
     """
     response = base64.b64encode(sasl_plain(submission.username, password)).decode()
-    secrets = (password, response, base64.b64encode(password.encode()).decode())
+    secrets = (password, response, _in_base64(password), _in_base64(submission.username))
     quoted = Quoting(submission.username, secrets).quoted
     with _in_words(peer, quoted), _connected(submission, peer) as client:
         _expect(_READY, client.getreply())
@@ -169,7 +169,7 @@ def _sign_in(client: _Client, username: str, password: str, response: str) -> No
         answer = client.docmd("AUTH", "LOGIN")
         for secret in (username, password):
             if answer[0] == _MORE:
-                answer = client.docmd(base64.b64encode(secret.encode()).decode())
+                answer = client.docmd(_in_base64(secret))
     else:
         raise smtplib.SMTPAuthenticationError(0, "offers neither AUTH PLAIN nor LOGIN")
     if answer[0] != _SIGNED_IN:
@@ -219,6 +219,10 @@ def _refused(peer: str, code: int, said: str) -> SessionError:
     if code in _TEMPORARY:
         return MaildropBusy(what, remedy="nothing to do: the next probe tries again")
     return CommandRefused(what, remedy="ask the server's operator: this does not pass by itself")
+
+
+def _in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _text(said: str | bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,17 @@ def test_a_refused_password_is_tried_once_and_never_said_though_the_server_echoe
     for secret in (GUESSED, "Z3Vlc3NlZCBwYXNz", "AHByb2JlQGV4YW1wbGUub3Jn", USERNAME):
         assert secret not in said
     assert not server.messages
+
+
+def test_a_user_name_is_not_said_though_the_server_echoes_it_in_base64(
+    server: SmtpServer, certificates: Certificates
+) -> None:
+    echoed = base64.b64encode(USERNAME.encode()).decode()
+    server.extensions = ["STARTTLS", "AUTH LOGIN"]
+    server.replies = {"AUTH": "334 VXNlcm5hbWU6", echoed.upper(): f"535 {echoed} is unknown"}
+    with pytest.raises(SignInRefused, match="is unknown") as caught:
+        submit(to(server, certificates), GUESSED, MESSAGE, peer=PEER)
+    assert echoed not in told(caught.value)
 
 
 REFUSALS: list[tuple[dict[str, str], type[SessionError]]] = [
