@@ -39,8 +39,11 @@ class Pulse:
         self._heartbeat = heartbeat
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-        # Without an exchange there is no binding, which would outlive the worker.
-        self.queue = Queue(f"{PREFIX}{TASK}:{uuid4().hex}", Exchange(""), no_declare=True)
+        # Without an exchange there is no binding, which would outlive the worker. What was taken
+        # and never acknowledged would be put back when the worker is gone, and lie there for ever.
+        self.queue = Queue(
+            f"{PREFIX}{TASK}:{uuid4().hex}", Exchange(""), no_declare=True, no_ack=True
+        )
 
     def start(self) -> None:
         """Let the worker consume from its own queue too, and begin."""

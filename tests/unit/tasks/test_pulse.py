@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from celery import Celery
+from kombu import Consumer
+from kombu.message import Message
 from structlog.testing import capture_logs
 
 from ingest.observability import metrics, systemd
@@ -32,6 +34,22 @@ def test_a_hint_lies_in_the_workers_own_queue_and_is_forgotten_when_nobody_takes
     assert worker.heartbeat.complaint()
     tasks.pulse()
     assert not worker.heartbeat.complaint()
+    pulse.close()
+
+
+def test_nothing_is_put_back_of_what_a_killed_worker_had_taken(app: Celery, worker: Worker) -> None:
+    redis = worker.application.redis
+    pulse = Pulse(app, redis, worker.heartbeat)
+    pulse.start()
+    pulse.send()
+    taken: list[Message] = []
+    with (
+        app.connection_for_read() as connection,
+        Consumer(connection.default_channel, [pulse.queue], on_message=taken.append),
+    ):
+        connection.drain_events(timeout=10)
+        assert len(taken) == 1
+        assert not redis.exists("unacked", pulse.queue.name)
     pulse.close()
 
 
