@@ -21,6 +21,9 @@ _THRESHOLDS = {
     "outbox_depth:max > 20000": "outbox_depth:max > 333",
     "canary_sent_timestamp_seconds) > 1200": "canary_sent_timestamp_seconds) > 20",
     'canary_seconds_bucket{le="600.0"}': 'canary_seconds_bucket{le="10.0"}',
+    # A process starts as slowly as ever.
+    "process_start_time_seconds[30m]": "process_start_time_seconds[120s]",
+    "mail_ingest_build_info[30m]": "mail_ingest_build_info[120s]",
     # A worker that consumes is up to 15 s old, however time runs.
     "heartbeat_age_seconds > 300": "heartbeat_age_seconds > 25",
     "heartbeat_age_seconds) > 120": "heartbeat_age_seconds) > 20",

@@ -43,7 +43,7 @@ class Site:
     def worker(
         self, number: int = 0, *, drill: str = "", faulty: Path = FAULTY, **environment: str
     ) -> Running:
-        """Start a worker, and wait until it takes hints.
+        """Start a worker, and wait until it is observed, or dead.
 
         Args:
             number: which of the ports it serves its metrics on.
@@ -52,10 +52,21 @@ class Site:
             environment: more variables.
         """
         environment |= {"DRILL": drill, "PYTHONPATH": f"{faulty}:{Path(__file__).parents[2]}"}
+        at = f"{HOST}:{self._ports[number]}"
+        began = time.time() - 1
         port = str(self._ports[number])
         worker = self._start("worker", INGEST_METRICS_PORT=port, **environment)
-        self.ours.wait(lambda: worker.said("worker_started"), 60)
-        self.watches(f'mail_ingest_build_info{{instance="{HOST}:{port}"}}', worker)
+        start = f'process_start_time_seconds{{instance="{at}"}}'
+        # Prometheus has to know how all was before anything happened.
+        self.ours.wait(
+            lambda: bool(
+                worker.process.poll()
+                or self._prometheus.query(
+                    f"min_over_time({start}[4s]) > {began} and count_over_time({start}[4s]) >= 3"
+                )
+            ),
+            60,
+        )
         return worker
 
     def beat(self) -> Running:
@@ -77,17 +88,13 @@ class Site:
         with contextlib.closing(app):
             app.send_task(task)
 
-    def watches(self, series: str, worker: Running | None = None) -> None:
-        """Wait until Prometheus knows how that was before anything happens, or the worker is dead.
+    def watches(self, series: str) -> None:
+        """Wait until Prometheus has some of it.
 
         Raises:
             AssertionError: it has nothing.
         """
-        query = f"count_over_time({series}[5s]) >= 3"
-        self.ours.wait(
-            lambda: bool(worker and worker.process.poll()) or bool(self._prometheus.query(query)),
-            60,
-        )
+        self.ours.wait(lambda: bool(self._prometheus.query(series)), 60)
 
     def firing(self) -> set[str]:
         """The alerts that fire now."""

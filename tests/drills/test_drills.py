@@ -24,7 +24,7 @@ from tests.servers.certificates import make_certificates
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.prometheus import promtool
 from tests.servers.proxy import tcp_proxy
-from tests.servers.s3_proxy import Fault, error, s3_proxy
+from tests.servers.s3_proxy import Fault, S3Proxy, error, s3_proxy
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.smtp import PASSWORD, USERNAME, SmtpServer, smtp_server
 from tests.servers.valkey import Valkey, valkey_server
@@ -37,9 +37,9 @@ _numbers = count()
 
 
 class Opened(Protocol):
-    """Opens a site with these settings; without any it works already, and all is well."""
+    """Opens a site with these settings: `idle`, or with a worker and a beat at work."""
 
-    def __call__(self, settings: dict[str, str] | None = None) -> Site: ...
+    def __call__(self, settings: dict[str, str] | None = None, *, idle: bool = False) -> Site: ...
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def redis() -> Iterator[Valkey]:
 def opened(tmp_path: Path, redis: Valkey) -> Iterator[Opened]:
     with ExitStack() as stack:
 
-        def open_site(settings: dict[str, str] | None = None) -> Site:
+        def open_site(settings: dict[str, str] | None = None, *, idle: bool = False) -> Site:
             made = stack.enter_context(site(tmp_path, redis, settings))
-            if settings is None:
+            if not idle:
                 made.worker()
                 made.beat()
             return made
@@ -82,7 +82,7 @@ def test_the_rules_are_still_rules_when_they_are_in_a_hurry(tmp_path: Path) -> N
 
 @drill
 def test_no_worker_can_be_scraped_until_one_is_started(opened: Opened) -> None:
-    here = opened({})
+    here = opened(idle=True)
     worker = here.worker()
     here.beat()
     worker.kill()
@@ -93,7 +93,7 @@ def test_no_worker_can_be_scraped_until_one_is_started(opened: Opened) -> None:
 
 @drill
 def test_nobody_observes_until_a_beat_is_started(opened: Opened) -> None:
-    here = opened({})
+    here = opened(idle=True)
     here.worker()
     beat = here.beat()
     here.watches("mail_ingest_due_lag_seconds")
@@ -105,7 +105,7 @@ def test_nobody_observes_until_a_beat_is_started(opened: Opened) -> None:
 
 @drill
 def test_a_worker_that_is_started_again_and_again(opened: Opened) -> None:
-    here = opened({})
+    here = opened(idle=True)
     for _ in range(4):
         worker = here.worker()
         if here.firing() & {"MailIngestWorkerRestarts"}:
@@ -117,7 +117,7 @@ def test_a_worker_that_is_started_again_and_again(opened: Opened) -> None:
 
 @drill
 def test_workers_that_hang_until_they_are_restarted(opened: Opened, dovecot: Dovecot) -> None:
-    here = opened({"INGEST_CONCURRENCY": "1"})
+    here = opened({"INGEST_CONCURRENCY": "1"}, idle=True)
     (drop,) = here.add(dovecot, *names(1))
     hanging = here.worker(drill="claimed:hangs")
     here.beat()
@@ -136,7 +136,7 @@ def test_workers_that_hang_until_they_are_restarted(opened: Opened, dovecot: Dov
 def test_a_bug_that_breaks_every_task_until_the_worker_is_rolled_back(
     opened: Opened, dovecot: Dovecot
 ) -> None:
-    here = opened({})
+    here = opened(idle=True)
     drops = here.add(dovecot, *names(3))
     for drop in drops:
         drop.deliver_many(small(2))
@@ -151,7 +151,7 @@ def test_a_bug_that_breaks_every_task_until_the_worker_is_rolled_back(
 
 @drill
 def test_a_bug_that_would_delete_without_evidence(opened: Opened, dovecot: Dovecot) -> None:
-    here = opened({})
+    here = opened(idle=True)
     (drop,) = here.add(dovecot, *names(1))
     broken = here.worker(drill="claimed:deletes-without-evidence")
     here.beat()
@@ -228,9 +228,7 @@ def test_a_store_that_fails_until_it_does_not(
     opened: Opened, dovecot: Dovecot, seaweedfs: SeaweedFs
 ) -> None:
     with s3_proxy(seaweedfs.endpoint) as proxy:
-        here = opened({**in_store(seaweedfs), "INGEST_S3_ENDPOINT": proxy.endpoint})
-        here.worker()
-        here.beat()
+        here = opened(in_store(seaweedfs, proxy))
         (drop,) = here.add(dovecot, *names(1))
         for operation in ("put_object", "get_object", "list_objects_v2"):
             proxy.strike(operation, error(503, "SlowDown"))
@@ -246,9 +244,7 @@ def test_a_store_that_refuses_until_the_right_is_granted(
     opened: Opened, dovecot: Dovecot, seaweedfs: SeaweedFs
 ) -> None:
     with s3_proxy(seaweedfs.endpoint) as proxy:
-        here = opened({**in_store(seaweedfs), "INGEST_S3_ENDPOINT": proxy.endpoint})
-        here.worker()
-        here.beat()
+        here = opened(in_store(seaweedfs, proxy))
         (drop,) = here.add(dovecot, *names(1))
         proxy.strike("put_object", error(403, "AccessDenied"))
         drop.deliver_many(small(3))
@@ -264,11 +260,7 @@ def test_buffers_that_are_taken_until_there_are_more(
 ) -> None:
     with s3_proxy(seaweedfs.endpoint) as proxy:
         here = opened(
-            {
-                **in_store(seaweedfs),
-                "INGEST_S3_ENDPOINT": proxy.endpoint,
-                "INGEST_BUFFER_OCTETS": str(8 * 1024 * 1024),
-            }
+            {**in_store(seaweedfs, proxy), "INGEST_BUFFER_OCTETS": str(8 * 1024 * 1024)}, idle=True
         )
         drops = here.add(dovecot, *names(6))
         proxy.strike("upload_part", Fault(seconds=20))
@@ -314,8 +306,6 @@ def test_a_redis_that_is_full_until_it_has_room(
 def test_a_sink_that_is_away_until_it_is_back(opened: Opened, dovecot: Dovecot) -> None:
     with valkey_server() as sink:
         here = opened({"INGEST_EVENTS_URL": sink.url})
-        here.worker()
-        here.beat()
         (drop,) = here.add(dovecot, *names(1))
         drop.deliver_many(small(3))
         here.drains(drop)
@@ -340,7 +330,7 @@ def prompt(here: Site, drop: Maildrop) -> None:
 
 @drill
 def test_too_few_workers_until_there_are_more(opened: Opened, dovecot: Dovecot) -> None:
-    here = opened({})
+    here = opened(idle=True)
     here.add(dovecot, *names(8))
     slow = here.worker(drill="claimed:dawdles", INGEST_CONCURRENCY="2")
     here.beat()
@@ -354,7 +344,7 @@ def test_too_few_workers_until_there_are_more(opened: Opened, dovecot: Dovecot) 
 def test_messages_that_kill_workers_until_they_are_dealt_with(
     opened: Opened, dovecot: Dovecot
 ) -> None:
-    here = opened({})
+    here = opened(idle=True)
     (drop,) = here.add(dovecot, *names(1))
     drop.deliver_many([*small(3), POISON])
     here.beat()
@@ -370,7 +360,7 @@ def test_messages_that_kill_workers_until_they_are_dealt_with(
 def test_a_message_that_kills_in_every_way_until_there_is_a_new_version(
     opened: Opened, dovecot: Dovecot
 ) -> None:
-    here = opened({})
+    here = opened(idle=True)
     (drop,) = here.add(dovecot, *names(1))
     cursed = b"Subject: cursed\r\nX-Cursed: yes\r\n\r\nboom\r\n"
     drop.deliver_many([*small(3), cursed])
@@ -465,8 +455,11 @@ def test_nothing_is_audited_until_it_is(opened: Opened, dovecot: Dovecot, redis:
     here.clears("MailIngestNothingAudited")
 
 
-def in_store(seaweedfs: SeaweedFs) -> dict[str, str]:
-    return s3_settings(seaweedfs, f"drills{next(_numbers)}")
+def in_store(seaweedfs: SeaweedFs, proxy: S3Proxy) -> dict[str, str]:
+    return {
+        **s3_settings(seaweedfs, f"drills{next(_numbers)}"),
+        "INGEST_S3_ENDPOINT": proxy.endpoint,
+    }
 
 
 @pytest.fixture
@@ -507,8 +500,6 @@ def test_probes_that_never_arrive_until_they_do(
     opened: Opened, dovecot: Dovecot, smtp: SmtpServer
 ) -> None:
     here = opened({"SMTP_PASSWORD": PASSWORD})
-    here.worker()
-    here.beat()
     add_canary(here, dovecot, smtp)
     works(here)
     arrives, smtp.deliver = smtp.deliver, lambda _: None
@@ -522,8 +513,6 @@ def test_probes_that_arrive_late_until_they_do_not(
     opened: Opened, dovecot: Dovecot, smtp: SmtpServer
 ) -> None:
     here = opened({"SMTP_PASSWORD": PASSWORD})
-    here.worker()
-    here.beat()
     add_canary(here, dovecot, smtp)
     works(here)
     arrives, held = smtp.deliver, []
@@ -544,8 +533,6 @@ def test_probes_that_can_not_be_sent_until_they_can(
     opened: Opened, dovecot: Dovecot, smtp: SmtpServer
 ) -> None:
     here = opened({"SMTP_PASSWORD": PASSWORD})
-    here.worker()
-    here.beat()
     add_canary(here, dovecot, smtp)
     works(here)
     smtp.replies["MAIL"] = "451 4.3.2 not now"
