@@ -83,6 +83,12 @@ _FLEET = Dashboard(
                 "in a session": f"max({of('mailboxes_leased')})",
             },
         ),
+        Panel(
+            "Waiting",
+            "What the sessions at work have yet to retrieve.",
+            {"octets": f"sum({of('waiting_octets')})"},
+            "bytes",
+        ),
         _LATE,
         Panel("LIST to commit", "Time per message.", quantiles("commit_delay_seconds"), "s"),
         Panel(
