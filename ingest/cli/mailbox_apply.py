@@ -30,6 +30,8 @@ _R = TypeVar("_R")
 _ROUNDS = 10  # each one that somebody else changed something in meanwhile
 _AT_ONCE = 8  # sign-ins, or new mailboxes: each waits for a server
 
+_NOTHING = "nothing is changed"
+
 _MARKS = {"added": "+", "changed": "~", "paused": "=", "removed": "-"}
 
 
@@ -94,10 +96,12 @@ def apply(
     with opened_with_mailboxes() as application:
         _refuse_unread(application)
 
-        def differs() -> Difference:
-            return _difference(application, wanted, source, adopt=adopt, prune=prune)
+        def differs(so_far: str = "the rest is applied") -> Difference:
+            found = _difference(application, wanted, source, adopt=adopt, prune=prune)
+            _refuse(map(RegistryError, found.conflicts), so_far)
+            return found
 
-        found = differs()
+        found = differs(_NOTHING)
         if test:
             _sign_in_all(application, found.changes)
         if dry_run:
@@ -125,7 +129,7 @@ def _wanted(file: str) -> list[Mailbox]:
     return wanted
 
 
-def _refuse(errors: Iterable[IngestError]) -> None:
+def _refuse(errors: Iterable[IngestError], so_far: str = _NOTHING) -> None:
     """Tell all that is wrong, if anything is, and end.
 
     Raises:
@@ -136,7 +140,7 @@ def _refuse(errors: Iterable[IngestError]) -> None:
         output.print_error(error)
         code = error.exit_code
     if code:
-        output.say("nothing is changed")
+        output.say(so_far)
         raise typer.Exit(code)
 
 
@@ -156,9 +160,7 @@ def _difference(
     from ingest.state.registry import new_mailbox_id
 
     kept = application.registry.list()
-    found = difference(wanted, kept, source, new_mailbox_id, adopt=adopt, prune=prune)
-    _refuse(RegistryError(each) for each in found.conflicts)
-    return found
+    return difference(wanted, kept, source, new_mailbox_id, adopt=adopt, prune=prune)
 
 
 def _sign_in_all(application: Application, changes: Sequence[Change]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from ingest.bootstrap import Application
 from ingest.cli.sign_in import register
-from ingest.errors import StateUnavailable
+from ingest.errors import RegistryError, StateUnavailable
 from ingest.model import Mailbox
 from tests.fakes.mail_values import mailbox
 from tests.fakes.pop3_server import PASSWORD, USERNAME, Pop3Server
@@ -305,6 +305,27 @@ def test_a_change_that_somebody_makes_meanwhile_is_seen_and_put_right(
     monkeypatch.setattr(type(application.registry), "update", outrun)
     assert ingest("mailbox", "apply", declare(entry("a", tenant="t"))).code == 0
     assert (there(application)["a"].tenant, there(application)["a"].paused) == ("t", "by hand")
+
+
+def test_what_somebody_adds_meanwhile_is_told_together_with_what_became_of_the_rest(
+    application: Application, ingest: Ingest, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = type(application.registry).add
+
+    def outrun(registry: Any, added: Mailbox) -> Mailbox:  # noqa: ANN401
+        if added.name == "b":
+            add(registry, msgspec.structs.replace(added, id="mb-b", source=""))
+        return add(registry, added)
+
+    monkeypatch.setattr(type(application.registry), "add", outrun)
+    done = ingest("mailbox", "apply", declare(entry("a"), entry("b")))
+    assert done.code == RegistryError.exit_code
+    assert "mailbox 'b' was added by hand" in done.err
+    assert "the rest is applied" in done.err
+    assert {name: each.source for name, each in there(application).items()} == {
+        "a": "file",
+        "b": "",
+    }
 
 
 def test_it_waits_for_a_redis_that_does_not_know_all_mailboxes_yet(
