@@ -144,8 +144,10 @@ def canaries() -> None:
 @app.task(name="canary")
 def canary(mailbox: str) -> None:
     """Send a canary its probe, unless somebody else does. Who comes too many gets another hint."""
+    worker = current()
     if _sending.acquire(blocking=False):
         try:
-            current().application.canaries.take_turn(mailbox)
+            worker.heartbeat.beat()  # what follows may take a minute, in every thread
+            worker.application.canaries.take_turn(mailbox)
         finally:
             _sending.release()

@@ -96,6 +96,12 @@ def test_a_slow_smtp_server_holds_up_few_threads_and_the_others_turns_come_again
     assert len(application.canaries.due()) == 2
 
 
+def test_a_worker_whose_threads_all_send_probes_is_at_work(canary: Mailbox, worker: Worker) -> None:
+    worker.heartbeat._last -= 1000
+    tasks.canary(canary.id)
+    assert not worker.heartbeat.complaint()
+
+
 def test_hints_do_not_pile_up_where_nobody_takes_them(
     canary: Mailbox, worker: Worker, hints: list[tuple[tuple[str, ...], float]]
 ) -> None:
