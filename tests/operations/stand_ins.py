@@ -1,7 +1,7 @@
 """Programs that a guide uses and that a test's machine may lack, as far as the guide uses them.
 
     python -m tests.operations.stand_ins redis-cli -u URL [--scan --pattern PATTERN | COMMAND ...]
-    python -m tests.operations.stand_ins aws s3 sync SOURCE TARGET
+    python -m tests.operations.stand_ins aws s3 sync [--delete] SOURCE TARGET
 
 `aws` finds the store by boto3's own variables.
 """
@@ -33,13 +33,14 @@ def redis_cli(option: str, url: str, *command: str) -> None:
             print(answer.decode() if isinstance(answer, bytes) else answer)  # noqa: T201 - likewise
 
 
-def aws(service: str, command: str, *places: str) -> None:
+def aws(service: str, command: str, *arguments: str) -> None:
     """Copy what the target lacks, or has with another size or from before."""
     assert (service, command) == ("s3", "sync")
     client = boto3.client("s3")
-    source, target = (urlsplit(place) for place in places)
+    source, target = (urlsplit(place) for place in arguments[-2:])
+    here = dict(_listed(client, source.netloc, source.path.strip("/")))
     there = dict(_listed(client, target.netloc, target.path.strip("/")))
-    for key, each in _listed(client, source.netloc, source.path.strip("/")):
+    for key, each in here.items():
         old = there.get(key)
         if old and old["Size"] == each["Size"] and old["LastModified"] >= each["LastModified"]:
             continue
@@ -48,7 +49,8 @@ def aws(service: str, command: str, *places: str) -> None:
             Key=f"{target.path.strip('/')}/{key}",
             CopySource={"Bucket": source.netloc, "Key": f"{source.path.strip('/')}/{key}"},
         )
-        print(f"copy: {key}")  # noqa: T201 - likewise
+    for key in (there.keys() - here.keys()) if "--delete" in arguments else ():
+        client.delete_object(Bucket=target.netloc, Key=f"{target.path.strip('/')}/{key}")
 
 
 def _listed(client: S3Client, bucket: str, prefix: str) -> list[tuple[str, ObjectTypeDef]]:

@@ -220,6 +220,9 @@ def test_a_bucket_restored_from_an_older_copy_loses_nothing_that_servers_have(
         ours.add(dovecot, maildrop.name, "--delete=never")
         start(ours)
         ours.wait(lambda: len(published(ours)) == len(old))
+        ours.add(dovecot, dovecot.add_user(f"{maildrop.name}-removed").name)
+        operates.types("Back up and restore")
+        ours.run("mailbox", "remove", f"{maildrop.name}-removed", "--yes")
         operates.types("Back up and restore")
         told = operates.types("Back up and restore", 1)
         assert f"{len(old)} messages" in told
@@ -235,6 +238,8 @@ def test_a_bucket_restored_from_an_older_copy_loses_nothing_that_servers_have(
     start(ours)
     ours.wait(lambda: _records(ours) == hashes, 60)
     operates.types("The bucket was restored from an older copy", 1)
+    (known,) = json.loads(ours.run("mailbox", "list", "--json"))
+    assert known["name"] == maildrop.name
     after = published(ours)
     assert after.keys() == before.keys()
     ours.run("mailbox", "set", maildrop.name, "--delete", "committed", "--yes")
