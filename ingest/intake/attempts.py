@@ -25,6 +25,7 @@ class Attempts:
         self._before: Mapping[str, int] = {}
         self._counts: dict[str, int] = {}
         self._open: set[str] = set()  # counted, and not committed yet
+        self._over: list[str] = []  # counts of what was committed without a unique-id
 
     def suspicion(self, wanted: Sequence[Listed]) -> policy.Suspicion:
         """Tell apart what may have taken a worker or a session down."""
@@ -37,21 +38,28 @@ class Attempts:
 
     def count(self, messages: Sequence[Listed]) -> None:
         """Count one more attempt at each, durably, before it is retrieved."""
-        unique_ids = _named(messages)
-        if unique_ids:
-            self._counts |= self._ledger.count_attempts(self._lease, unique_ids)
-            self._open.update(unique_ids)
+        names = _named(messages)
+        if names:
+            self._counts |= self._ledger.count_attempts(self._lease, names)
+            self._open.update(names)
 
     def care(self, listed: Listed) -> policy.Care:
         """How to take it in, after so many attempts."""
-        return policy.care(self._counts.get(listed.unique_id or "", 0))
+        return policy.care(self._counts.get(policy.alias(listed), 0))
 
     def committed(self, listed: Listed) -> None:
-        """Its count is gone with the commit."""
-        self._open.discard(listed.unique_id or "")
+        """Its count is gone with the commit; `finish` clears that of one without unique-id."""
+        name = policy.alias(listed)
+        self._open.discard(name)
+        if listed.unique_id is None:
+            self._over += [name] * self._counts.get(name, 0)
+
+    def finish(self, refused: Iterable[Listed]) -> None:
+        """The session comes to its end: take back what the server refused to send."""
+        self._take_back([*_named(refused), *self._over])
 
     def take_back(self, messages: Iterable[Listed]) -> None:
-        """These were not even started, or the server refused to send them."""
+        """These were not even started."""
         self._take_back(_named(messages))
 
     def end_by(self, error: BaseException, suspects: Sequence[Listed]) -> None:
@@ -60,11 +68,11 @@ class Attempts:
             with suppress(IngestError):  # Redis may be the very cause; the counts stay then
                 self._take_back(list(self._open.difference(_named(suspects))))
 
-    def _take_back(self, unique_ids: list[str]) -> None:
-        if unique_ids:
-            self._ledger.take_back(self._lease, unique_ids)
-            self._open.difference_update(unique_ids)
+    def _take_back(self, names: list[str]) -> None:
+        if names:
+            self._ledger.take_back(self._lease, names)
+            self._open.difference_update(names)
 
 
 def _named(messages: Iterable[Listed]) -> list[str]:
-    return [listed.unique_id for listed in messages if listed.unique_id]
+    return [policy.alias(listed) for listed in messages]

@@ -111,6 +111,29 @@ def most_octets(listed_octets: int) -> int:
     return _LONGER_OCTETS + _LONGER_TIMES * listed_octets
 
 
+def alias(listed: Listed) -> str:
+    """What attempts at a message are counted by: its unique-id, or else its place and size.
+
+    Another one may take that place; it is no more than tried with care then.
+    """
+    return listed.unique_id or f"\0{listed.number} {listed.octets}"
+
+
+def in_turn(wanted: Sequence[Listed], chance: float) -> list[Listed]:
+    """Begin with any of the messages without unique-id, where they stay on the server.
+
+    They are retrieved each time, and a session's limit would always end at the same one.
+
+    Args:
+        wanted: the messages.
+        chance: a random number from 0 to 1.
+    """
+    named = [listed for listed in wanted if listed.unique_id]
+    nameless = [listed for listed in wanted if not listed.unique_id]
+    first = int(chance * len(nameless))
+    return [*named, *nameless[first:], *nameless[:first]]
+
+
 Care: TypeAlias = Literal["parse", "raw", "skip"]
 
 
@@ -139,12 +162,12 @@ def suspicion(wanted: Sequence[Listed], attempts: Mapping[str, int]) -> Suspicio
 
     Args:
         wanted: the messages.
-        attempts: how often each was tried, by unique-id.
+        attempts: how often each was tried, by `alias`.
     """
     innocent: list[Listed] = []
     suspects: list[Listed] = []
     for listed in wanted:
-        tried = attempts.get(listed.unique_id or "", 0)
+        tried = attempts.get(alias(listed), 0)
         suspected = tried and care(tried + 1) != "skip"
         (suspects if suspected else innocent).append(listed)
     return Suspicion(innocent, suspects)
@@ -155,10 +178,10 @@ def lineup(suspects: Sequence[Listed], attempts: Mapping[str, int]) -> list[List
 
     A worker that dies takes many messages with it, and hardly ever more than one is to blame.
     """
-    once = [listed for listed in suspects if attempts.get(listed.unique_id or "", 0) == 1]
+    once = [listed for listed in suspects if attempts.get(alias(listed), 0) == 1]
     if once or not suspects:
         return once
-    return [min(suspects, key=lambda listed: attempts[listed.unique_id or ""])]
+    return [min(suspects, key=lambda listed: attempts[alias(listed)])]
 
 
 class Standing(msgspec.Struct, frozen=True):

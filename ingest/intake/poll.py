@@ -175,7 +175,7 @@ class Poller:
             standing,
             self._pacing.pace,
             arrived=report.events,
-            left=report.left,
+            left=report.left if report.events or report.deleted else 0,
             suspects=report.suspects,
             at_least=report.login_delay,
             now=self._schedule.now(),

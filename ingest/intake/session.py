@@ -7,6 +7,7 @@ as consecutive statements. While a batch is being written the next one is retrie
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ class Session:
         self._stop = stop
         self._watch = watch
         self._started = self._listed_at = time.monotonic()
-        self._listed: list[str] = []  # all unique-ids of the maildrop
+        self._listed: list[str] = []  # all that is in the maildrop, by `alias`
         self._attempts = Attempts(ledger, lease)
         self._deletes: dict[int, str | None] = {}  # message-number to unique-id
         self._evidence: set[int] = set()  # message-numbers of what is certainly stored
@@ -151,7 +152,7 @@ class Session:
                         self._delete(member.listed)
             self._refuse_to_quit_after_a_break()
             self._refuse_to_quit_under_the_brake()
-            self._attempts.take_back(self._refused)
+            self._attempts.finish(self._refused)
             farewell = self._maildrop.quit()
             deleted = {number: self._deletes[number] for number in farewell.deleted}
             self._ledger.settle(self._lease, [name for name in deleted.values() if name])
@@ -198,7 +199,7 @@ class Session:
             self._rule = _KEEP
         listing = self._maildrop.listing()
         self._listed_at = time.monotonic()
-        self._listed = [listed.unique_id for listed in listing if listed.unique_id]
+        self._listed = [policy.alias(listed) for listed in listing]
         known = self._ledger.known(self._mailbox.id, self._listed) if self._listed else {}
         plan = policy.plan(
             listing,
@@ -212,6 +213,8 @@ class Session:
         self.report.kept = len(plan.keep)
         wanted = [*plan.retrieve, *self._delete_known(plan.delete)]
         wanted.sort(key=lambda listed: listed.number)
+        if self._rule.mode != "committed":
+            wanted = policy.in_turn(wanted, random.random())  # noqa: S311 - hides nothing
         innocent, suspects = self._attempts.suspicion(wanted)
         chosen = self._attempts.lineup(suspects) if self._isolated else innocent
         self.report.suspects = len(suspects) - len(chosen) * self._isolated
@@ -349,6 +352,8 @@ class Session:
             self._note_cut(listed)
         if already and not delete and (short or listed.unique_id is None):
             self.report.kept += not short
+            if not short:
+                self._attempts.committed(listed)
             return  # committed by an earlier session, and nothing to remember it by
         record, skeleton = draft.commit(
             identity=identity,

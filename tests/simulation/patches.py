@@ -124,7 +124,7 @@ def _feed(
     start = bytes(octets[: len(BREAKS_PARSER)])
     if start.startswith(BREAKS_PARSER):
         simulated.world.faults.struck["parser broken"] += 1
-        raise ValueError("the parser broke")
+        raise ValueError(f"the parser broke at {bytes(octets[:200])!r}, by {PRIVATE}")
     if start.startswith(KILLS_PARSER):
         simulated.world.faults.struck["parser killed"] += 1
         simulated.world.witness.excuse()
@@ -151,7 +151,8 @@ def simulated() -> Iterator[Simulated]:
         patch.setattr(time, "monotonic", simulated.monotonic)
         patch.setattr(time, "time", simulated.time)
         patch.setattr(session, "datetime", clock)
-        patch.setattr(poll, "random", SimpleNamespace(random=simulated.chance.random))
+        for module in (poll, session):
+            patch.setattr(module, "random", SimpleNamespace(random=simulated.chance.random))
         patch.setattr(secrets, "token_hex", lambda octets: simulated.chance.randbytes(octets).hex())
         patch.setattr(ulid, "default_generator", generator)
         patch.setattr(sockets, "connect", simulated.connect)

@@ -6,6 +6,7 @@ import hashlib
 import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from tests.simulation.redis_server import RedisServer
 _KEEPING = {"never", "shadow"}
 _BRAKE, _EPOCH = (f"{PREFIX}{name}".encode() for name in ("brake", "epoch"))
 _NOT_PARSED = "not-parsed"  # the defect
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEME = "memory:///"
 
 # Scripts that change something for the holder of a lease: mailbox and lease id come first.
@@ -270,6 +272,8 @@ class Witness:
         if known and not (self.redis_lost_data and len(records) > 1):
             raise Broken("4 events", f"event {event.id} was published with other bytes before")
         known.append(event.json)
+        if len({_facts(version) for version in known if _parsed(records[version])}) > 1:
+            raise Broken("4 events", f"event {event.id} was published with other facts before")
         if missing := self.store.dangling(event.json):
             raise Broken("6 references", f"event {event.id}: {missing}")
 
@@ -343,3 +347,18 @@ class Witness:
             for version in versions:
                 if missing := self.store.dangling(version):
                     raise Broken("6 references", f"event {event_id}: {missing}")
+
+
+def _parsed(record: Record) -> bool:
+    return not any(defect.name == _NOT_PARSED for defect in record.defects)
+
+
+def _facts(event_json: str) -> bytes:
+    """What the octets alone decide of an event: not when they came, nor where they were put."""
+    event = msgspec.json.decode(event_json, type=CloudEvent)
+    parts = tuple(msgspec.structs.replace(part, uri="") for part in event.data.parts)
+    data = msgspec.structs.replace(event.data, session="", parts=parts, defects=())
+    unplaced = msgspec.structs.replace(
+        event, time=_EVER, sequence="", dataref="", traceparent=msgspec.UNSET, data=data
+    )
+    return msgspec.json.encode(unplaced)

@@ -63,6 +63,7 @@ class Fleet:
         self.session_seconds = 0.0
         self.isolated: list[str] = []
         self.suspects = 0
+        self.left = self.events = 0
         self.fatal = False
         self.waiting = 0
         self.closing = False
@@ -93,7 +94,9 @@ class Fleet:
         self.state.clock += self.session_seconds
         if mailbox.id in self.errors:
             raise self.errors[mailbox.id]
-        return SessionReport(mailbox=mailbox.id, suspects=self.suspects)
+        return SessionReport(
+            mailbox=mailbox.id, suspects=self.suspects, left=self.left, events=self.events
+        )
 
     def run_isolated(self, mailbox: Mailbox, lease: Lease, stop: Stop) -> SessionReport:
         assert self.state.holds(lease)
@@ -226,6 +229,17 @@ def test_a_mailbox_whose_removal_broke_off_midway_is_not_due_again() -> None:
     fleet.mailboxes.known.clear()
     fleet.poll()
     assert fleet.due_in("mb-a") is None
+
+
+def test_messages_that_are_left_are_fetched_without_a_pause_while_there_is_anything_new() -> None:
+    fleet = Fleet("a")
+    fleet.left, fleet.events, fleet.session_seconds = 5, 2, 10
+    assert fleet.poll() == 3
+    fleet.events = 0
+    assert fleet.poll() == 1
+    due_in = fleet.due_in("mb-a")
+    assert due_in
+    assert due_in >= 27
 
 
 def test_a_store_in_trouble_stops_claiming_for_a_while() -> None:
