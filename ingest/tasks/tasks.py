@@ -77,6 +77,8 @@ def read_back() -> None:
     except StoreChanged:
         application.checkpoints.withdraw()  # nobody may delete by what Redis says of another store
         raise
+    if application.checkpoints.epoch() is None:
+        return  # another worker is reading it back, and a tick a second asks everybody to
     application.read_back.catch_up_after_restart()
     mailboxes = application.registry.list()
     active = [mailbox for mailbox in mailboxes if not mailbox.paused]

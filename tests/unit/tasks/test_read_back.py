@@ -83,6 +83,23 @@ def test_a_batch_is_found_though_no_worker_ran_for_days_after_its_commit(
     assert not worker.application.ledger.unknown_batches([batch])
 
 
+def test_while_another_worker_reads_back_nothing_is_asked_of_the_store_besides(
+    worker: Worker, log: Log
+) -> None:
+    application = worker.application
+    tasks.read_back()
+    batch = log.commit(log.now)
+    log.now += timedelta(hours=1)
+    application.checkpoints.withdraw()
+    application.redis.set("mail-ingest:read-back", "another worker's")
+    log.store.requests = 0
+    tasks.read_back()
+    assert log.store.requests == 0
+    application.redis.delete("mail-ingest:read-back")
+    tasks.read_back()
+    assert not application.ledger.unknown_batches([batch])
+
+
 @pytest.mark.parametrize("sink", ["is done", "has stood still for a month"])
 def test_looking_costs_what_the_hours_compared_have_and_nothing_for_the_log_before(
     worker: Worker, log: Log, sink: str
