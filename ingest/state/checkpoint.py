@@ -49,9 +49,14 @@ class Look:
 
     It counts its steps, in Redis and here: what was found out before the last one is still so
     where both agree.
+
+    Args:
+        commands: of Redis.
+        run_id: of Redis when the look begins.
     """
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, run_id: str) -> None:
+        self.run_id: Final = run_id
         self._commands = commands
         self._key = commands.key("looks", secrets.token_hex(8))
         self._steps = 0
@@ -89,7 +94,7 @@ class Checkpoints:
 
     def look(self) -> Look:
         """Begin to find out how far every sink is done."""
-        return Look(self.commands)
+        return Look(self.commands, self.run_id())
 
     def write(self, compared: datetime, look: Look) -> Checkpoint | None:
         """Say how far every sink is done; None where that can't be said.
@@ -98,7 +103,8 @@ class Checkpoints:
         says of the outbox is of the past then, and its epoch is withdrawn.
 
         `compared`: all batches committed until then are known to Redis, by comparison with the
-        store. `look`: that in which they were compared.
+        store. `look`: that in which they were compared, the mailboxes too: a Redis that was
+        restarted since it began is to be compared again.
         """
         epoch = self.epoch()
         if epoch is None:
@@ -115,7 +121,7 @@ class Checkpoints:
                 compared=compared - MARGIN,
                 epoch=epoch,
                 count=count,
-                run_id="",
+                run_id=look.run_id,
             )
         )
 
@@ -135,8 +141,7 @@ class Checkpoints:
         self.commands.run("SET", self.commands.key("held"), self.commands.now() + _PUT_SECONDS)
 
     def put(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Write this checkpoint, with the run id of Redis."""
-        checkpoint = msgspec.structs.replace(checkpoint, run_id=self.run_id())
+        """Write this checkpoint."""
         self._store.put(_KEY, msgspec.json.encode(checkpoint))
         return checkpoint
 

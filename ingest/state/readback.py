@@ -209,7 +209,7 @@ class ReadBack:
         epoch = secrets.token_hex(16)
         count = max(self._checkpoints.count(), checkpoint.count if checkpoint else 0) + 1
         before = checkpoint.before if checkpoint else None
-        self._checkpoints.put(Checkpoint(before=before, epoch=epoch, count=count, run_id=""))
+        self._checkpoints.put(Checkpoint(before=before, epoch=epoch, count=count, run_id=run_id))
         keys = [self._lock, self._redis.key("epoch"), self._redis.key("checkpoints")]
         if not self._redis.call("finish_read_back", keys, [lock_id, epoch, count, run_id]):
             raise self._lock_lost()

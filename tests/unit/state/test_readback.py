@@ -207,6 +207,20 @@ def test_a_redis_rolled_back_while_it_is_looked_at_writes_no_checkpoint(
     assert store.objects["checkpoint.json"] == written
 
 
+def test_a_redis_restarted_while_it_is_looked_at_is_to_be_compared_again(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.readback.run_if_lost()
+    look = fleet.checkpoints.look()
+    server.kill()
+    server.start()
+    assert fleet.checkpoints.write(LATER, look)
+    assert fleet.checkpoints.restarted()
+    assert fleet.write(LATER)
+    assert not fleet.checkpoints.restarted()
+
+
 def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: MemoryStore) -> None:
     assert fleet.write(LATER) is None
     assert store.objects == {}
