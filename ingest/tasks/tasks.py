@@ -79,12 +79,12 @@ def read_back() -> None:
         raise
     if application.checkpoints.epoch() is None:
         return  # another worker is reading it back, and a tick a second asks everybody to
+    look = application.checkpoints.look()
     application.read_back.catch_up_after_restart()
     mailboxes = application.registry.list()
     active = [mailbox for mailbox in mailboxes if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
     application.canaries.add(mailboxes)
-    look = application.checkpoints.look()
     now = application.store.now()
     since, until = _EVER, now - _YOUNG  # where nothing was ever compared
     checkpoint = application.checkpoints.read()

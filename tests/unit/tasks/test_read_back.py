@@ -19,6 +19,7 @@ from ingest.tasks.app import TURNS
 from ingest.tasks.worker import Worker
 from tests.fakes.mail_values import record
 from tests.fakes.memory_store import MemoryStore
+from tests.servers.valkey import Valkey
 
 EVERY = timedelta(seconds=TURNS["read_back"])
 HOURS_COMPARED = 8  # seven, and the part of one in which the oldest begin
@@ -98,6 +99,22 @@ def test_while_another_worker_reads_back_nothing_is_asked_of_the_store_besides(
     application.redis.delete("mail-ingest:read-back")
     tasks.read_back()
     assert not application.ledger.unknown_batches([batch])
+
+
+def test_mailboxes_are_compared_again_if_redis_is_restarted_once_they_are(
+    worker: Worker, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restart() -> None:
+        valkey.kill()
+        valkey.start()
+
+    tasks.read_back()
+    with monkeypatch.context() as once:
+        once.setattr(worker.application.read_back, "catch_up_after_restart", restart)
+        tasks.read_back()
+    assert worker.application.checkpoints.restarted()
+    tasks.read_back()
+    assert not worker.application.checkpoints.restarted()
 
 
 @pytest.mark.parametrize("sink", ["is done", "has stood still for a month"])
