@@ -20,7 +20,8 @@ def isolate() -> None:
     from ingest.observability.logging import configure
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_OCTETS, hard))
+    if hard == resource.RLIM_INFINITY or hard > MEMORY_OCTETS:  # else, it has less already
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_OCTETS, hard))
     settings, shutdown = from_environment(), Shutdown()
     signal.signal(signal.SIGTERM, lambda *_: shutdown.begin(0))
     configure(settings.log_format, settings.log_level, settings.log_sample)
