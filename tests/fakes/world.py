@@ -111,7 +111,7 @@ class World:
         self.suspected = False
         self.recognise: Recognition | None = None  # of a canary's probes
         self.committer: Executor = Inline()
-        self.in_flight = InFlight(0)
+        self.in_flight = InFlight(32)
         self.stop = Go()
         self.brake = Released()
 
