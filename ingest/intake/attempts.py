@@ -66,7 +66,7 @@ class Attempts:
         """The session failed: take back what is open, but for suspects, if the cause is known."""
         if isinstance(error, IngestError):
             with suppress(IngestError):  # Redis may be the very cause; the counts stay then
-                self._take_back(list(self._open.difference(_named(suspects))))
+                self._take_back([*self._open.difference(_named(suspects)), *self._over])
 
     def _take_back(self, names: list[str]) -> None:
         if names:

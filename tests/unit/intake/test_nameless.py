@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ingest.errors import SessionError
 from ingest.intake.attempts import Attempts
 from ingest.model import Listed
 from tests.fakes.mail_values import mailbox
@@ -34,13 +35,19 @@ def test_one_that_kills_again_and_again_is_suspected_and_stored_unparsed(
     assert [session.care(one) for one in (NAMELESS, NEIGHBOUR)] == ["raw", "parse"]
 
 
-def test_what_takes_the_place_of_one_that_was_committed_is_innocent(state: MemoryState) -> None:
+@pytest.mark.parametrize("error", [None, SessionError("cut before QUIT")])
+def test_what_takes_the_place_of_one_that_was_committed_is_innocent(
+    error: SessionError | None, state: MemoryState
+) -> None:
     for _ in range(3):
         attempts(state).count([NAMELESS])
     session = attempts(state)
     session.count([NAMELESS])
     session.committed(NAMELESS)
-    session.finish([])
+    if error:
+        session.end_by(error, [])
+    else:
+        session.finish([])
     assert attempts(state).suspicion([NAMELESS]).innocent == [NAMELESS]
 
 
