@@ -258,13 +258,16 @@ def _outrun(mailbox: Mailbox) -> RegistryError:
 
 
 def _encoded(mailbox: Mailbox, seen: bytes) -> bytes:
-    """Its JSON, with what was seen there and is of a newer version."""
-    kept = msgspec.json.decode(seen, type=dict[str, msgspec.Raw]) if seen else {}
-    unknown = {name: kept[name] for name in kept if name not in Mailbox.__struct_fields__}
+    """Its JSON. Of what was seen, all stays as it was but for what this change is about."""
     ours = msgspec.json.encode(mailbox)
-    if not unknown:
+    if not seen:
         return ours
-    return msgspec.json.encode(unknown | msgspec.json.decode(ours, type=dict[str, msgspec.Raw]))
+    before = msgspec.json.decode(seen, type=Mailbox)
+    kept = msgspec.json.decode(seen, type=dict[str, msgspec.Raw])
+    for name in Mailbox.__struct_fields__:
+        if getattr(mailbox, name) != getattr(before, name):
+            kept.pop(name, None)
+    return msgspec.json.encode(msgspec.json.decode(ours, type=dict[str, msgspec.Raw]) | kept)
 
 
 def _key(mailbox: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from ingest.errors import RegistryError, StoreUnavailable
-from ingest.model import Mailbox
+from ingest.model import Mailbox, Submission
 from ingest.state.commands import Commands
 from ingest.state.registry import Registry, new_mailbox_id
 from tests.fakes.mail_values import mailbox
@@ -274,6 +274,21 @@ def test_what_a_newer_version_says_of_a_mailbox_survives_a_change_by_this_one(
     stored = msgspec.json.decode(store.objects["mailboxes/mb-a.json"])
     assert (stored["colour"], stored["delete"]) == ({"red": 1}, "never")
     assert run("HGET", "mail-ingest:mailboxes", "mb-a") == store.objects["mailboxes/mb-a.json"]
+
+
+def test_what_a_newer_version_says_within_a_setting_survives_a_change_of_another(
+    registry: Registry, store: MemoryStore, client: Redis
+) -> None:
+    canary = Submission(host="smtp.example.org", port=465, sender="a@b.org", recipient="c@d.org")
+    one = registry.add(changed(mailbox("a"), canary=canary))
+    newer = msgspec.json.decode(msgspec.json.encode(one))
+    newer["canary"]["colour"] = "red"
+    Commands(client).run("HSET", "mail-ingest:mailboxes", "mb-a", msgspec.json.encode(newer))
+    two = registry.update(changed(one, paused="refused"), seen=one)
+    stored = msgspec.json.decode(store.objects["mailboxes/mb-a.json"])
+    assert stored == {**newer, "paused": "refused"}
+    registry.update(changed(two, canary=None), seen=two)
+    assert msgspec.json.decode(store.objects["mailboxes/mb-a.json"])["canary"] is None
 
 
 def test_what_a_newer_version_says_of_a_mailbox_survives_a_restoration_by_this_one(
