@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -59,7 +60,8 @@ class Queue:
         self._report = report
         self._messages = self._octets = 0
         # What the limits leave for the next session is counted there.
-        self._unretrieved = min(sum(listed.octets for listed in self._waiting), limits.octets)
+        first = islice(self._waiting, limits.messages)
+        self._unretrieved = min(sum(listed.octets for listed in first), limits.octets)
         metrics.waiting_octets.inc(self._unretrieved)
         self._begun = time.monotonic()
 

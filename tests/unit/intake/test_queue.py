@@ -19,11 +19,11 @@ def waiting() -> float:
     return sample.value
 
 
-def queue(*octets: int, limit: int = 10**9) -> Queue:
+def queue(*octets: int, messages: int = 1000, limit: int = 10**9) -> Queue:
     listed = [Listed(number, size, f"u{number}") for number, size in enumerate(octets, 1)]
     state = MemoryState()
     attempts = Attempts(MemoryLedger(state), state.lease(mailbox("a")))
-    limits = SessionLimits(1000, limit, 3600)
+    limits = SessionLimits(messages, limit, 3600)
     return Queue(listed, attempts, limits, lambda: False, SessionReport(mailbox="mb-a"))
 
 
@@ -56,6 +56,15 @@ def test_no_session_has_more_waiting_than_it_may_start_whatever_a_server_lists()
     before = waiting()
     asked = queue(2**80, 2**80, limit=1000)
     assert waiting() - before == 1000
+    for _ in asked:
+        asked.finish()
+    assert waiting() == before
+
+
+def test_messages_past_those_that_a_session_may_start_do_not_wait_in_it() -> None:
+    before = waiting()
+    asked = queue(100, 20, 3, messages=2)
+    assert waiting() - before == 120
     for _ in asked:
         asked.finish()
     assert waiting() == before
