@@ -14,12 +14,20 @@ class _Twice(yaml.MarkedYAMLError):
     """A key stands in one map twice."""
 
 
+_MOST_KEYS = 100  # of one map, what is merged into it included
+
+
 class _Strict(yaml.SafeLoader):  # the one in C is no match for a thousand brackets
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(keys) > len(set(keys)):
             raise _Twice(problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:  # maps that merge others twice double with every line
+            raise yaml.MarkedYAMLError(problem_mark=node.start_mark)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         value = super().construct_scalar(node)
