@@ -8,11 +8,14 @@ and no beat entry per mailbox, and a hint expires when others have followed it.
 from __future__ import annotations
 
 import inspect
+import time
 import warnings
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import SecurityWarning
+from celery.schedules import schedule
 
 from ingest.bootstrap import redis_url
 from ingest.settings import Settings, from_environment
@@ -38,7 +41,13 @@ TURN_SECONDS = 60.0
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
     expires = max(TURNS.get(task, seconds), HINT_SECONDS)
-    return {"task": task, "schedule": seconds, "options": {"expires": expires}}
+    turn = schedule(seconds, nowfun=_monotonic)
+    return {"task": task, "schedule": turn, "options": {"expires": expires}}
+
+
+def _monotonic() -> datetime:
+    """Beat's clock: one that is set back by an hour would keep it silent for as long."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

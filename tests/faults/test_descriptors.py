@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_a_worker_without_descriptors_loses_nothing_and_goes_on_when_it_has_some
     leave(worker, spare)
     expected |= delivered(maildrop, MESSAGES)
     ours.wait(partial(ran_out, worker), 60)
+    time.sleep(3)  # a session or two without
     assert_nothing_is_lost(ours, maildrop, expected)
     lift(worker)
     if worker.process.poll() is not None:
