@@ -138,7 +138,7 @@ class Application:
                     remedy=f"enter it anew, or where it is: ingest canary set {mailbox.id}",
                 ) from None
         peer = f"canary of mailbox {mailbox.id} at {submission.host}:{submission.port}"
-        submit(submission, password, message, peer=peer)
+        submit(submission, password, message, peer=peer, ending=lambda: self.shutdown.final)
 
     @property
     def sweep_cursor(self) -> SweepCursor:

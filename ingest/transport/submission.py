@@ -12,6 +12,7 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from ingest.errors import (
     DeadlineExceeded,
     MaildropBusy,
     SessionError,
+    SessionStopped,
     SignInRefused,
     TlsFailed,
 )
@@ -38,17 +40,25 @@ log = structlog.get_logger(__name__)
 SECONDS = 60.0
 
 _CONNECT_SECONDS = 20.0
+_LOOK_SECONDS = 0.5
 _REPLY_OCTETS = 64 * 1024  # of all replies of a session
 _PORTS = "TLS from the start is on port 465 (smtps://), STARTTLS on port 587 (smtp://)"
 _READY, _SIGNED_IN, _MORE = 220, 235, 334
 _TEMPORARY = range(400, 500)
 
 
-def submit(submission: Submission, password: str, message: bytes, *, peer: str) -> None:
+def submit(
+    submission: Submission,
+    password: str,
+    message: bytes,
+    *,
+    peer: str,
+    ending: Callable[[], bool] = lambda: False,
+) -> None:
     """Have the server take the message over. `peer` names mailbox and server in errors.
 
-    `starttls` insists on STARTTLS (RFC 3207); `none` sends the password in the clear, and logs
-    `plaintext_submission`.
+    Ends within a second once the process is `ending`. `starttls` insists on STARTTLS (RFC 3207);
+    `none` sends the password in the clear, and logs `plaintext_submission`.
 
     Raises:
         ConnectionFailed: DNS, refused, unreachable, or the connection broke.
@@ -57,12 +67,13 @@ def submit(submission: Submission, password: str, message: bytes, *, peer: str) 
         MaildropBusy: it asks us to come back later.
         CommandRefused: it refuses sender, recipient or message.
         DeadlineExceeded: it took longer than a minute.
+        SessionStopped: the process is about to end.
         LocalProtocolError: user name or password don't fit into a command.
     """
     response = base64.b64encode(sasl_plain(submission.username, password)).decode()
     secrets = (password, response, _in_base64(password), _in_base64(submission.username))
     quoted = Quoting(submission.username, secrets).quoted
-    with _in_words(peer, quoted), _connected(submission, peer) as client:
+    with _in_words(peer, quoted), _connected(submission, peer, ending) as client:
         _expect(_READY, client.getreply())
         client.ehlo_or_helo_if_needed()
         if submission.tls == "starttls":
@@ -108,28 +119,23 @@ class _Bounded:
 
 
 @contextlib.contextmanager
-def _connected(submission: Submission, peer: str) -> Iterator[_Client]:
-    """A client whose connection is cut when its time is over.
+def _connected(submission: Submission, peer: str, ending: Callable[[], bool]) -> Iterator[_Client]:
+    """A client whose connection is cut when its time is over, or that of the process.
 
     Raises:
-        DeadlineExceeded: that was the case.
+        DeadlineExceeded, SessionStopped: that was the case.
     """
-    patience = Patience(Deadlines(connect_seconds=_CONNECT_SECONDS), peer, lambda: None)
+
+    def stop() -> None:
+        if ending():
+            raise _late(peer, ending)
+
+    patience = Patience(Deadlines(connect_seconds=_CONNECT_SECONDS), peer, stop)
     connection = connect(submission.host, submission.port, peer, patience)
     connection.settimeout(SECONDS)
-    over = threading.Event()
     with contextlib.ExitStack() as stack:
         line = stack.enter_context(connection.dup())  # also when TLS has taken the other over
-
-        def cut() -> None:
-            over.set()
-            with contextlib.suppress(OSError):  # it has broken already
-                line.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(SECONDS, cut)
-        timer.daemon = True
-        stack.callback(timer.cancel)
-        timer.start()
+        over = stack.enter_context(_cut_in_time(line, ending))
         stack.enter_context(connection)
         try:
             if submission.tls == "implicit":
@@ -139,10 +145,37 @@ def _connected(submission: Submission, peer: str) -> Iterator[_Client]:
             yield client
         except (OSError, smtplib.SMTPException, SessionError):
             if over.is_set():
-                raise DeadlineExceeded(
-                    f"{peer}: the server took longer than {SECONDS:g} s", remedy=_PORTS
-                ) from None
+                raise _late(peer, ending) from None
             raise
+
+
+def _late(peer: str, ending: Callable[[], bool]) -> SessionError:
+    if ending():
+        return SessionStopped(
+            f"{peer}: the worker is about to end", remedy="nothing to do: a probe is sent later"
+        )
+    return DeadlineExceeded(f"{peer}: the server took longer than {SECONDS:g} s", remedy=_PORTS)
+
+
+@contextlib.contextmanager
+def _cut_in_time(line: socket.socket, ending: Callable[[], bool]) -> Iterator[threading.Event]:
+    """Cut a connection when its time is over, or that of the process; whether it was cut."""
+    cut, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        until = time.monotonic() + SECONDS
+        while (left := until - time.monotonic()) > 0 and not ending():
+            if done.wait(min(left, _LOOK_SECONDS)):
+                return
+        cut.set()
+        with contextlib.suppress(OSError):  # it has broken already
+            line.shutdown(socket.SHUT_RDWR)
+
+    threading.Thread(target=watch, name="submission", daemon=True).start()
+    try:
+        yield cut
+    finally:
+        done.set()
 
 
 def _secured(connection: socket.socket, submission: Submission) -> ssl.SSLSocket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -18,6 +19,7 @@ from ingest.tasks import tasks
 from ingest.tasks.app import HINT_SECONDS, POLL
 from ingest.tasks.clock import MOST_HINTS
 from ingest.tasks.worker import Worker
+from ingest.transport import submission as submission_module
 from tests.fakes.mail_values import mailbox
 from tests.servers.certificates import make_certificates
 from tests.servers.smtp import PASSWORD, USERNAME, SmtpServer, smtp_server
@@ -94,6 +96,19 @@ def test_a_slow_smtp_server_holds_up_few_threads_and_the_others_turns_come_again
         task.result()
     tasks.canary(canary.id)
     assert len(application.canaries.due()) == 2
+
+
+def test_a_slow_smtp_server_holds_up_no_worker_whose_grace_period_is_over(
+    canary: Mailbox, worker: Worker, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission_module, "SECONDS", 10.0)
+    server.stall.set()
+    worker.application.shutdown.begin(0.2)
+    begun = time.monotonic()
+    with capture_logs() as logs:
+        tasks.canary(canary.id)
+    assert time.monotonic() - begun < 5
+    assert [(line["event"], line.get("code")) for line in logs] == [("canary_not_sent", "stopped")]
 
 
 def test_a_worker_whose_threads_all_send_probes_is_at_work(canary: Mailbox, worker: Worker) -> None:
