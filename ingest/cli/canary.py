@@ -82,11 +82,10 @@ def set_(
             output.say(f"warning: its rule is {seen.delete}: probes pile up, 288 a day")
         found = _with_password(application, seen, found, password_ref)
         mailbox = msgspec.structs.replace(seen, canary=found)
+        application.registry.update(mailbox, seen=seen)  # first: the probe may come home at once
         if test:
-            with named(mailbox):
-                application.canaries.send(mailbox)
+            _try(application, mailbox, seen)
             output.say(f"{found.host} took a probe")
-        application.registry.update(mailbox, seen=seen)
         application.canaries.begin(mailbox)
         kept = _shown(application, mailbox, found)
     if json:
@@ -174,6 +173,20 @@ def _canary(application: Application, name: str) -> tuple[Mailbox, Submission]:
             remedy="see which are: ingest canary list",
         )
     return mailbox, mailbox.canary
+
+
+def _try(application: Application, mailbox: Mailbox, seen: Mailbox) -> None:
+    """Send a probe; where that fails, the mailbox is again what was seen.
+
+    Raises:
+        IngestError: it failed.
+    """
+    try:
+        with named(mailbox):
+            application.canaries.send(mailbox)
+    except BaseException:
+        application.registry.update(seen, seen=mailbox)
+        raise
 
 
 def _with_password(

@@ -80,6 +80,18 @@ def test_a_mailbox_becomes_a_canary_once_a_probe_was_taken(
 
 
 @pytest.mark.usefixtures("seen")
+def test_the_first_probe_is_known_for_one_though_it_comes_home_at_once(
+    application: Application, ingest: Ingest, server: SmtpServer, tmp_path: Path
+) -> None:
+    recognised = list[bool]()
+    server.deliver = lambda _: recognised.append(
+        application.canaries.recognition(application.registry.get("mb-a")) is not None
+    )
+    assert ingest(*words(server, tmp_path)).code == 0
+    assert recognised == [True]
+
+
+@pytest.mark.usefixtures("seen")
 def test_nothing_is_saved_where_no_probe_was_taken_unless_that_is_asked_for(
     application: Application, ingest: Ingest, server: SmtpServer, tmp_path: Path
 ) -> None:
