@@ -14,6 +14,9 @@ class _Twice(yaml.MarkedYAMLError):
     """A key stands in one map twice."""
 
 
+# What a value raises that is not of its tag, a 13th month say, or a character past the last one.
+_MISFITS = (ValueError, LookupError, AttributeError, OverflowError)
+
 _MOST_KEYS = 100  # of one map, what is merged into it included
 
 
@@ -43,8 +46,7 @@ def load(octets: bytes) -> object:
     """
     try:
         return yaml.load(octets, _Strict)  # noqa: S506 - a safe loader
-    # The last three: what constructors raise at a value that is not of its tag, a 13th month say.
-    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
+    except (yaml.YAMLError, RecursionError, *_MISFITS) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         what = "has a key twice" if isinstance(error, _Twice) else "is neither JSON nor YAML"

@@ -158,6 +158,7 @@ def test_one_name_or_account_twice_is_told(change: dict[str, Any], said: str) ->
         f"mailboxes: [!!timestamp {SECRET}]",
         "mailboxes: [{name: 2026-13-01}]",
         'mailboxes: ["\\U00110000"]',
+        'mailboxes: ["\\UFFFFFFFF"]',
         'mailboxes: ["\\uD800"]',
         "a0: &a0 {k: v}\n"
         + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40)),
