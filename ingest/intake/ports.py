@@ -212,7 +212,8 @@ class Ledger(Protocol):
         """Remember a durable batch and put its new events into the outbox, in one step.
 
         Clears the attempts. A record that was published before publishes nothing again.
-        Returns how many events were put.
+        Returns how many events were put. A lease that expired more than an hour ago counts as
+        lost: its holder has slept.
         """
 
     def settle(self, lease: Lease, unique_ids: Collection[str]) -> None:

@@ -27,7 +27,8 @@ from ingest.state.outbox import oldest_event
 _KEY: Final = "checkpoint.json"
 _OCTETS_MAX: Final = 64 * 1024
 
-# An event is put at the commit of its batch, and no batch is committed six hours after it began.
+# An event is put at the commit of its batch: no batch is committed six hours after it began, and by
+# no lease that ended an hour ago.
 MARGIN: Final = timedelta(hours=7)
 
 _PUT_SECONDS: Final = 60  # more than it takes to put the events of a batch

@@ -92,7 +92,7 @@ class RedisLedger:
                 lease,
                 ["entries", "records", "attempts"],
                 arguments,
-                ["batches", "outbox", "quarantine"],
+                ["batches", "outbox", "quarantine", f"leases:{lease.group}"],
             )
         )
 

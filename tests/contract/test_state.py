@@ -34,6 +34,11 @@ class MemoryWorld:
 
     def age(self, seconds: float) -> None:
         self.state.clock += seconds
+        for leases in self.state.kept.leases.values():  # renewed meanwhile
+            leases |= {box: (expiry + seconds, held) for box, (expiry, held) in leases.items()}
+
+    def sleep_on(self, lease: Lease, seconds: float) -> None:
+        self.state.clock = self.state.kept.leases[lease.group][lease.mailbox][0] + seconds
 
     def lose_epoch(self) -> None:
         self.state.kept.epoch = False
@@ -65,6 +70,11 @@ class RedisWorld:
                     self.run("ZINCRBY", key, -seconds, member)
         for key in self.run("KEYS", "mail-ingest:compared:*"):
             self.run("DEL", key)
+
+    def sleep_on(self, lease: Lease, seconds: float) -> None:
+        """As if the lease had expired so long ago."""
+        expiry = Commands(self.client).now() - seconds
+        self.run("ZADD", f"mail-ingest:leases:{lease.group}", expiry, lease.mailbox)
 
     def lose_epoch(self) -> None:
         self.client.delete("mail-ingest:epoch")
@@ -197,6 +207,19 @@ def test_an_expired_lease_is_over_though_no_slot_was_free_for_another(world: Wor
         world.ledger.commit(late, [commitment("one")])
     assert world.schedule.renew([late], 60) == {late}
     assert world.schedule.release(late, 60) is False
+
+
+def test_a_worker_that_slept_for_hours_commits_nothing_though_nobody_took_its_lease(
+    world: World, lease: Lease
+) -> None:
+    world.sleep_on(lease, 3500)
+    world.ledger.commit(lease, [commitment("one")])
+    assert not world.schedule.renew([lease], 60)
+    world.sleep_on(lease, 3700)
+    with pytest.raises(LeaseLost):
+        world.ledger.commit(lease, [commitment("two", "u2")])
+    assert world.schedule.renew([lease], 60) == {lease}
+    assert len(world.outbox()) == 1
 
 
 def test_a_mailbox_claimed_by_name_is_not_claimed_when_it_is_due(world: World) -> None:

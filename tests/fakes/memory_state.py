@@ -80,6 +80,11 @@ class MemoryState:
         held = self.kept.leases.get(lease.group, {}).get(lease.mailbox)
         return held is not None and held[1] == lease.id
 
+    def lapsed(self, lease: Lease) -> bool:
+        """Whether it ended so long ago that its holder must have slept."""
+        expiry, _ = self.kept.leases[lease.group][lease.mailbox]
+        return self.clock - expiry > 3600
+
     def steal(self, lease: Lease) -> None:
         """Let somebody else have the mailbox."""
         self.kept.leases.setdefault(lease.group, {})[lease.mailbox] = (self.clock + 60, "other")
@@ -140,7 +145,9 @@ class MemorySchedule:
 
     def renew(self, leases: Collection[Lease], lease_seconds: float) -> set[Lease]:
         self._state.begin("renew")
-        lost = {lease for lease in leases if not self._state.holds(lease)}
+        lost = {
+            lease for lease in leases if not self._state.holds(lease) or self._state.lapsed(lease)
+        }
         for lease in set(leases) - lost:
             self._leases(lease.group)[lease.mailbox] = (
                 self._state.clock + lease_seconds,
@@ -249,6 +256,8 @@ class MemoryLedger:
         self._checked("commit", lease)
         if not commitments:
             return 0
+        if self._state.lapsed(lease):
+            raise LeaseLost(f"the lease on mailbox {lease.mailbox} was lost")
         attempts = self._state.kept.attempts.get(lease.mailbox, {})
         put = 0
         for record, unique_id in commitments:

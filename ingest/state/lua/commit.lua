@@ -1,13 +1,16 @@
 -- Take in the records of one durable batch: entries, record ids, events.
--- KEYS: holders, entries, records, attempts, batches, outbox, quarantine; to restore: restored
+-- KEYS: holders, entries, records, attempts, batches, outbox, quarantine, leases; to restore:
+--   restored instead of leases
 -- ARGV: mailbox; lease id, or "" to restore: without lease, and existing entries stay;
 --   batch; seconds since the epoch, or "" for now; seconds that batches are remembered;
 --   then for each record: record id, unique-id ("": none), entry without its last four octets,
 --   number of events, and each event's id, type and JSON
 -- Returns how many events were put, or nil: the lease is lost.
 local restoring = ARGV[2] == ''
-if not restoring and not holds(KEYS[1], ARGV[1], ARGV[2]) then
-  return false
+if not restoring then
+  if not holds(KEYS[1], ARGV[1], ARGV[2]) or lapsed(KEYS[8], ARGV[1]) then
+    return false
+  end
 end
 local now = math.floor(clock())
 local time = restoring and tonumber(ARGV[4]) or now

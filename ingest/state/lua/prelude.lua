@@ -11,6 +11,14 @@ local function holds(holders, mailbox, id)
   return redis.call('HGET', holders, mailbox) == id
 end
 
+-- Whether a lease ended so long ago that its holder must have slept, though nobody else took it.
+-- What it still has to say is of another time than its batch, and the checkpoint has no margin for
+-- that. Once the lease is renewed nothing tells, so it can't be renewed either.
+local function lapsed(leases, mailbox)
+  local expiry = redis.call('ZSCORE', leases, mailbox)
+  return expiry and clock() - tonumber(expiry) > 3600
+end
+
 -- The index ranks a group by the earliest moment when something in it may be claimed: a due time,
 -- or the end of a lease.
 local function rank(groups, group, due, leases)

@@ -5,7 +5,8 @@
 local expiry = clock() + tonumber(ARGV[1])
 local renewed = {}
 for i = 1, #KEYS, 2 do
-  if holds(KEYS[i + 1], ARGV[i + 1], ARGV[i + 2]) then
+  local held = holds(KEYS[i + 1], ARGV[i + 1], ARGV[i + 2])
+  if held and not lapsed(KEYS[i], ARGV[i + 1]) then
     redis.call('ZADD', KEYS[i], expiry, ARGV[i + 1])
     renewed[#renewed + 1] = 1
   else
