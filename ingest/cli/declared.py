@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,11 +77,19 @@ def _entries(octets: bytes) -> list[Any]:
 
 def _content(octets: bytes) -> object:
     try:
-        return msgspec.json.decode(octets)
-    except (msgspec.DecodeError, RecursionError):
+        content = msgspec.json.decode(octets)
+        json.loads(octets, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
         from ingest.cli.strict_yaml import load  # takes a while to import
 
         return load(octets)
+    return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse a key that stands twice: the first of two lists would go unnoticed."""
+    if len(pairs) > len(dict(pairs)):
+        raise ValueError
 
 
 def _called(entry: object) -> str:

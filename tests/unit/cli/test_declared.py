@@ -186,6 +186,15 @@ def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
         load(b"mailboxes:\n- name: a\n  name: b\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"mailboxes": [{"name": "a"}],\n"mailboxes": []}', '{"mailboxes": [{"a": 1, "a": 2}]}'],
+)
+def test_a_key_that_stands_twice_in_json_is_refused_too(text: str) -> None:
+    with pytest.raises(SettingsError, match="has a key twice in line 1"):
+        read(text.encode())
+
+
 def test_what_several_entries_share_can_be_written_once() -> None:
     text = b"mailboxes:\n- &a {name: a, delete: never}\n- {<<: *a, name: b}\n"
     content = load(text)
