@@ -111,6 +111,8 @@ class Batch:
                 remedy="its messages are retrieved again; see why store or server are so slow",
             )
         self._log.commit(self.id, [(member.record, member.skeleton) for member in self.members])
+        # A session may be at its next batch for long before it gets to this one.
+        self.members = [member._replace(skeleton=None) for member in self.members]
 
     def commitments(self) -> list[Commitment]:
         """What the ledger takes in once the batch is durable."""

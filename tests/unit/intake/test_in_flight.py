@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import MethodType
 from typing import Any
 
 import pytest
 
+from ingest.intake.batch import Batch
 from ingest.intake.in_flight import InFlight
 from ingest.intake.session import MOST_IN_FLIGHT
-from tests.fakes.world import World
+from tests.fakes.world import Inline, World
 
 SESSIONS = 3
 MESSAGES = 12
@@ -66,3 +68,22 @@ def test_sessions_hold_no_more_batches_than_keep_the_store_busy(most: int, held:
         each.assert_all_is_published()
     assert held - SESSIONS < seen <= held
     assert not in_flight.crowded
+
+
+def test_a_batch_that_is_written_keeps_no_octets_of_its_messages() -> None:
+    written: list[Batch] = []
+
+    class Noting(Inline):
+        def submit(  # type: ignore[override]  # as much of it as sessions use
+            self, do: Callable[..., Any], write: MethodType, /
+        ) -> Future[Any]:
+            batch = write.__self__
+            assert isinstance(batch, Batch)
+            written.append(batch)
+            return super().submit(do, write)
+
+    made = world(SlowStore(), InFlight(1))
+    made.committer = Noting()
+    assert made.session().deleted == MESSAGES
+    made.assert_all_is_published()
+    assert [member.skeleton for batch in written for member in batch.members] == [None] * MESSAGES
