@@ -101,8 +101,6 @@ def _read_back(application: Application, begin: datetime | None) -> Reconciled:
                 wanted = [record for record in records if record.mailbox in polled]
                 if not begin:
                     wanted = [msgspec.structs.replace(record, events=()) for record in wanted]
-            if any(record.events for record in wanted):
-                application.checkpoints.hold()
             done.events += application.ledger.restore(batch, wanted)
             show(fraction(batch), f"{done.records:,} records")
     done.seconds = round(time.monotonic() - started, 3)

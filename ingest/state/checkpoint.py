@@ -31,7 +31,6 @@ _OCTETS_MAX: Final = 64 * 1024
 # no lease that ended an hour ago.
 MARGIN: Final = timedelta(hours=7)
 
-_PUT_SECONDS: Final = 60  # more than it takes to put the events of a batch
 _LOOK_SECONDS: Final = 86400  # longer than a comparison takes
 
 
@@ -136,10 +135,6 @@ class Checkpoints:
             last = self.read()
             return min(last.before, done) if last and last.before else None
         return done
-
-    def hold(self) -> None:
-        """Events of old batches are about to be put: claim no more until every sink has them."""
-        self.commands.run("SET", self.commands.key("held"), self.commands.now() + _PUT_SECONDS)
 
     def put(self, checkpoint: Checkpoint) -> Checkpoint:
         """Write this checkpoint."""

@@ -3,7 +3,8 @@
 Per mailbox: `entries` (unique-id to entry), `records` (ids of the records that were published, by
 the time of their commit), `attempts` (unique-id to count), `gone` (unique-ids that have an entry
 but are no longer listed, by the time that was first seen), `restored` (when events were last put
-by a read-back). For all: `batches`, `outbox`, `quarantine` (see ingest.state.quarantine).
+by a read-back). For all: `batches`, `outbox`, `held` (when events were last put by a read-back of
+any mailbox), `quarantine` (see ingest.state.quarantine).
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class RedisLedger:
                 arguments += _flat(record, record.memorable_id)
             keys = self._keys(mailbox, ["entries", "records", "attempts"])
             keys += map(self._redis.key, ("batches", "outbox", "quarantine"))
-            keys += self._keys(mailbox, ["restored"])
+            keys += [*self._keys(mailbox, ["restored"]), self._redis.key("held")]
             nobody = self._redis.key("holders", "")
             put += self._redis.call("commit", [nobody, *keys], [mailbox, "", *arguments])
         return put

@@ -147,7 +147,6 @@ class ReadBack:
             for batch in self._ledger.unknown_batches(chunk):
                 self._beat()
                 if commit := undamaged(read, batch):
-                    self._checkpoints.hold()
                     events = self._ledger.restore(commit.batch, commit.records)
                     log.warning("batch_read_back", batch=batch, events=events)
                     found += 1
@@ -205,7 +204,6 @@ class ReadBack:
         In the other order, a death between the two would leave a Redis that looks lost.
         """
         self._extend(lock_id)
-        self._checkpoints.hold()
         epoch = secrets.token_hex(16)
         count = max(self._checkpoints.count(), checkpoint.count if checkpoint else 0) + 1
         before = checkpoint.before if checkpoint else None

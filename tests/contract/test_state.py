@@ -517,6 +517,14 @@ def test_a_message_that_may_have_been_cut_is_read_back_but_known_by_no_unique_id
     assert list(world.ledger.committed("mb-a", [cut.id])) == [cut.id]
 
 
+def test_what_is_read_back_says_so_in_the_same_step(client: Redis) -> None:
+    world = RedisWorld(client)
+    world.ledger.restore(BATCH, [record("one")])
+    ((event, _),) = world.run("XRANGE", "mail-ingest:outbox", "-", "+")
+    for key in ("held", "restored:mb-a"):
+        assert float(world.run("GET", f"mail-ingest:{key}")) * 1000 > int(event.split(b"-")[0])
+
+
 def test_reading_back_leaves_an_entry_that_is_newer(world: World, lease: Lease) -> None:
     world.ledger.commit(lease, [commitment("new octets", "u1")])
     world.ledger.settle(lease, ["u1"])

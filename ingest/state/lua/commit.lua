@@ -1,6 +1,6 @@
 -- Take in the records of one durable batch: entries, record ids, events.
 -- KEYS: holders, entries, records, attempts, batches, outbox, quarantine, leases; to restore:
---   restored instead of leases
+--   restored instead of leases, and held
 -- ARGV: mailbox; lease id, or "" to restore: without lease, and existing entries stay;
 --   batch; seconds since the epoch, or "" for now; seconds that batches are remembered;
 --   then for each record: record id, unique-id ("": none), entry without its last four octets,
@@ -66,7 +66,10 @@ while i <= #ARGV do
 end
 flush()
 if restoring and put > 0 then
-  redis.call('SET', KEYS[8], math.max(now, put_at) + 1)
+  -- They may be of old batches: no checkpoint says more until every sink has them.
+  for _, key in ipairs({KEYS[8], KEYS[9]}) do
+    redis.call('SET', key, math.max(now, put_at) + 1)
+  end
 end
 redis.call('ZADD', KEYS[5], now, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[5]))
