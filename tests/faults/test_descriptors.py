@@ -31,7 +31,7 @@ MESSAGES = [
 ]
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture
 def ours(
     request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs
 ) -> Iterator[Fleet]:
@@ -63,7 +63,15 @@ def ran_out(worker: Running) -> bool:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("spare", [-9, -6, -3, 0])
+@pytest.mark.parametrize(
+    ("ours", "spare"),
+    [
+        # Without one, the host's name can't be asked for; with some, the store fails.
+        *(("directory", spare) for spare in (-3, 0, 2, 4)),
+        *(("s3", spare) for spare in (-9, -6, -3, 0)),
+    ],
+    indirect=["ours"],
+)
 def test_a_worker_without_descriptors_loses_nothing_and_goes_on_when_it_has_some(
     spare: int, ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
 ) -> None:
