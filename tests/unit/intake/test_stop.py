@@ -46,3 +46,11 @@ def test_a_shutdown_lets_the_session_finish_what_it_has_within_the_grace_period(
     session.shutdown.begin(0)
     with pytest.raises(SessionStopped, match="grace period"):
         session.stop.check()
+
+
+def test_a_shutdown_that_is_begun_again_never_ends_later() -> None:
+    session = Session()
+    session.shutdown.begin(0)
+    session.shutdown.begin(60)
+    with pytest.raises(SessionStopped):
+        session.stop.check()
