@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ingest.errors import ConnectionFailed
 from ingest.intake.attempts import Attempts
 from ingest.intake.queue import Queue, SessionLimits
 from ingest.intake.report import SessionReport
@@ -76,4 +77,15 @@ def test_nothing_waits_after_a_session_that_left_messages_for_the_next() -> None
     for number in range(3):
         world.deliver(f"Subject: {number}\r\n\r\n".encode())
     assert world.session().left == 2
+    assert waiting() == before
+
+
+def test_nothing_waits_after_a_session_that_broke() -> None:
+    before = waiting()
+    world = World()
+    for number in range(3):
+        world.deliver(f"Subject: {number}\r\n\r\n".encode())
+    world.server.messages[2].breaks = True
+    with pytest.raises(ConnectionFailed):
+        world.session()
     assert waiting() == before

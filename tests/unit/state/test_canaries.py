@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -63,6 +65,23 @@ def test_a_probe_is_missing_once_and_may_come_home_late(state: CanaryState, clie
     assert state.come_home("mb-a", "early", 900.0) == "late"
     assert state.come_home("mb-a", "early", 901.0) == "stray"
     assert state.times().home == {"mb-a": 900.0}
+
+
+def test_a_probe_is_missing_once_though_two_workers_look_at_the_same_moment(
+    state: CanaryState, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    run = state._redis.run
+
+    def outrun(*command: str | float) -> Any:  # noqa: ANN401 - Redis's reply
+        if command[0] == "ZADD":
+            told.extend(CanaryState(client).overdue(200.0))
+        return run(*command)
+
+    state.expect("mb-a", "p", 100.0)
+    monkeypatch.setattr(state._redis, "run", outrun)
+    told.extend(state.overdue(200.0))
+    assert told == ["mb-a"]
 
 
 def test_a_probe_that_stays_missing_is_forgotten_after_a_week(
