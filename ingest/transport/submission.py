@@ -132,7 +132,7 @@ def _connected(submission: Submission, peer: str, ending: Callable[[], bool]) ->
 
     patience = Patience(Deadlines(connect_seconds=_CONNECT_SECONDS), peer, stop)
     connection = connect(submission.host, submission.port, peer, patience)
-    connection.settimeout(SECONDS)
+    connection.settimeout(2 * SECONDS)  # it is cut before, and is told why
     with contextlib.ExitStack() as stack:
         line = stack.enter_context(connection.dup())  # also when TLS has taken the other over
         over = stack.enter_context(_cut_in_time(line, ending))
@@ -161,9 +161,9 @@ def _late(peer: str, ending: Callable[[], bool]) -> SessionError:
 def _cut_in_time(line: socket.socket, ending: Callable[[], bool]) -> Iterator[threading.Event]:
     """Cut a connection when its time is over, or that of the process; whether it was cut."""
     cut, done = threading.Event(), threading.Event()
+    until = time.monotonic() + SECONDS
 
     def watch() -> None:
-        until = time.monotonic() + SECONDS
         while (left := until - time.monotonic()) > 0 and not ending():
             if done.wait(min(left, _LOOK_SECONDS)):
                 return
