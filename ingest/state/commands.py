@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
@@ -29,6 +30,7 @@ class Commands:
         self.client = client
         self._prefix = prefix
         self._scripts: dict[str, Script] = {}
+        self._sources = _sources()  # now: a worker may lack descriptors later
 
     def key(self, *names: str) -> str:
         """Our key of that name."""
@@ -43,7 +45,7 @@ class Commands:
         """Run `lua/<script>.lua`, atomically, by its hash; it is loaded where Redis lacks it."""
         known = self._scripts.get(script)
         if known is None:
-            known = self._scripts[script] = self.client.register_script(_source(script))
+            known = self._scripts[script] = self.client.register_script(self._sources[script])
         with metrics.redis_call_seconds.time(), translated():
             return known(keys, arguments)
 
@@ -65,6 +67,10 @@ def text(reply: bytes) -> str:
     return reply.decode("utf-8", "surrogateescape")
 
 
-def _source(script: str) -> str:
+@cache
+def _sources() -> Mapping[str, str]:
+    """Every script by its name, with the prelude that all have."""
     folder = files("ingest.state") / "lua"
-    return "\n".join((folder / f"{name}.lua").read_text() for name in ("prelude", script))
+    texts = {file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir()}
+    prelude = texts.pop("prelude")
+    return {name: f"{prelude}\n{text}" for name, text in texts.items()}

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from ingest.errors import ConnectionFailed, DeadlineExceeded
 from ingest.transport import tls
@@ -32,6 +32,8 @@ def connect(host: str, port: int, peer: str, patience: Patience) -> socket.socke
         # Nothing can end this early. The resolver has its own timeout.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # ValueError: it can't be a name
+        if _no_descriptor(error):
+            raise _not_connected(peer, error) from error
         raise ConnectionFailed(
             f"{peer}: the host name does not resolve: {getattr(error, 'strerror', '') or error}",
             remedy="check the host name for typing errors, and the worker's DNS",
@@ -41,7 +43,11 @@ def connect(host: str, port: int, peer: str, patience: Patience) -> socket.socke
     for left, (family, kind, protocol, _, address) in zip(
         range(len(found), 0, -1), found, strict=True
     ):
-        connection = socket.socket(family, kind, protocol)
+        try:
+            connection = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
         try:
             share = (until - time.monotonic()) / left
             _connect(connection, address, time.monotonic() + share, patience)
@@ -73,7 +79,16 @@ def _connect(connection: socket.socket, address: object, until: float, patience:
         raise OSError(error, "")  # of the subclass that fits the number
 
 
+def _no_descriptor(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
+
+
 def _not_connected(peer: str, error: OSError) -> ConnectionFailed:
+    if _no_descriptor(error):
+        return ConnectionFailed(
+            f"{peer}: no connection: this process may open no more files",
+            remedy="raise the worker's limit of open files, or lower INGEST_CONCURRENCY",
+        )
     match error:
         case ConnectionRefusedError():
             return ConnectionFailed(f"{peer}: the connection was refused", remedy=_CHECK_ADDRESS)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
-from functools import cache, partialmethod
+from functools import partialmethod
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +29,6 @@ from ingest.mime.events import Event
 from ingest.mime.splitter import Splitter
 from ingest.model import Octets
 from ingest.observability.logging import without_secrets
-from ingest.state import commands
 from ingest.tasks import tasks
 from ingest.transport import sockets
 from tests.simulation.child import Child
@@ -157,7 +156,6 @@ def simulated() -> Iterator[Simulated]:
         patch.setattr(ulid, "default_generator", generator)
         patch.setattr(sockets, "connect", simulated.connect)
         patch.setattr(Splitter, "feed", partialmethod(_feed, simulated, Splitter.feed))
-        patch.setattr(commands, "_source", cache(commands._source))
         patch_bootstrap(patch, lambda: simulated.world)
         patch.setattr(isolation, "subprocess", processes)
         patch.setattr(tasks, "current", simulated.member)

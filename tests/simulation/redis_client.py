@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
 
 from ingest.state import commands
@@ -75,9 +74,7 @@ class RedisClient:
 @cache
 def _script_names() -> Mapping[str, str]:
     """Which script a source is."""
-    folder = files("ingest.state") / "lua"
-    names = [file.name.removesuffix(".lua") for file in folder.iterdir()]
-    return {commands._source(name): name for name in names if name != "prelude"}
+    return {source: name for name, source in commands._sources().items()}
 
 
 def _pairs(flat: Sequence[Answer]) -> dict[Any, Any]:

@@ -1,4 +1,5 @@
 import contextlib
+import resource
 import socket
 from collections.abc import Callable, Iterator
 
@@ -60,6 +61,20 @@ def test_a_name_that_can_not_be_one_does_not_resolve(name: str) -> None:
 def test_a_refused_connection_is_named_so() -> None:
     with pytest.raises(ConnectionFailed, match=f"{PEER}: the connection was refused"):
         connect(HOST, free_port(), PEER, patience())
+
+
+def test_a_process_that_may_open_no_more_files_says_so() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as restored:
+        restored.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        listener = restored.enter_context(socket.create_server((HOST, 0)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (listener.fileno() + 1, hard))
+        with contextlib.suppress(OSError):
+            while True:  # below it, too, nothing is left
+                restored.enter_context(socket.socket())
+        with pytest.raises(ConnectionFailed, match="may open no more files") as failed:
+            connect(HOST, listener.getsockname()[1], PEER, patience())
+    assert "limit of open files" in failed.value.remedy
 
 
 def test_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
