@@ -26,7 +26,7 @@ test: $(VENV)/dev.stamp ## Lint, types, layers, then the tests, against real ser
 .PHONY: faults
 faults: $(VENV)/dev.stamp ## Kill, stop and starve real processes at every point: what `make test` has no time for
 	@tests/servers/system-packages
-	@$(BIN)/pytest -q tests/faults tests/operations
+	@$(BIN)/pytest -q -m exam --ignore=tests/drills
 
 .PHONY: drills
 drills: $(VENV)/dev.stamp ## Make every alert fire on a running system, and clear it as its runbook says

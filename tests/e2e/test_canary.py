@@ -131,6 +131,7 @@ def test_one_probe_is_sent_at_a_time_and_measured_on_its_whole_way(
     assert PASSWORD not in observed.ours.logs()
 
 
+@pytest.mark.exam
 def test_what_is_doubled_counts_once_and_what_is_forged_or_replayed_elsewhere_is_mail(
     observed: Observed, dovecot: Dovecot, maildrop: Maildrop, server: SmtpServer
 ) -> None:
@@ -151,6 +152,7 @@ def test_what_is_doubled_counts_once_and_what_is_forged_or_replayed_elsewhere_is
     observed.ours.wait(lambda: maildrop.count() + other.count() == 0)
 
 
+@pytest.mark.exam
 def test_what_a_provider_swallows_is_missed_and_measured_when_it_comes_after_all(
     observed: Observed,
     dovecot: Dovecot,
@@ -186,6 +188,7 @@ FAILURES: list[tuple[str, Callable[[SmtpServer], object]]] = [
 ]
 
 
+@pytest.mark.exam
 def test_what_keeps_probes_from_being_sent_is_logged_counted_and_not_missed(
     observed: Observed, dovecot: Dovecot, maildrop: Maildrop, server: SmtpServer
 ) -> None:

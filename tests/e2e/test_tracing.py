@@ -168,6 +168,7 @@ def test_what_a_process_of_its_own_does_for_a_session_is_below_it(
     ]
 
 
+@pytest.mark.exam
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("collector_is", ["hanging", "away"])
 def test_a_collector_that_fails_holds_up_no_session_and_no_shutdown(
