@@ -25,7 +25,7 @@ test: $(VENV)/dev.stamp ## Lint, types, layers, then the tests, against real ser
 
 .PHONY: faults
 faults: $(VENV)/dev.stamp ## Kill, stop and starve real processes at every point: what `make test` has no time for
-	@tests/servers/system-packages
+	@tests/servers/system-packages faketime:faketime
 	@$(BIN)/pytest -q -m exam --ignore=tests/drills
 
 .PHONY: drills

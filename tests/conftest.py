@@ -13,13 +13,19 @@ import pytest
 from redis import Redis
 
 from tests.servers import dovecot as dovecot_package
+from tests.servers import faketime, systemd
 from tests.servers import prometheus as prometheus_package
 from tests.servers.dovecot import Dovecot, Maildrop, dovecot_server
 from tests.servers.seaweedfs import SeaweedFs, seaweedfs_server
 from tests.servers.valkey import Valkey, valkey_server
 
 # Marker, which is the fixture's name too, and where the system package is looked for.
-PACKAGES = {"dovecot": dovecot_package, "prometheus": prometheus_package}
+PACKAGES = {
+    "dovecot": dovecot_package,
+    "prometheus": prometheus_package,
+    "systemd": systemd,
+    "faketime": faketime,
+}
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 _user_numbers = itertools.count(1)

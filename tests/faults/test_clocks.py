@@ -23,12 +23,11 @@ from tests.faults.invariants import (
     delivered,
 )
 from tests.faults.test_zombies import obey
-from tests.servers import faketime
 from tests.servers.dovecot import Dovecot
 from tests.servers.faketime import Clock
 from tests.servers.valkey import valkey_server
 
-pytestmark = pytest.mark.exam
+pytestmark = [pytest.mark.exam, pytest.mark.faketime]
 
 HOUR = timedelta(hours=1)
 OLD, NEW, KEPT = (
@@ -46,9 +45,6 @@ class World(NamedTuple):
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    if faketime.library() is None:
-        reason = f"needs the system package {faketime.PACKAGE}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     redis, workers = Clock(tmp_path / "redis.clock"), Clock(tmp_path / "workers.clock")
     with contextlib.ExitStack() as stack:
         with mock.patch.dict(os.environ, redis.environment):

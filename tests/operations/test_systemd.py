@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +19,7 @@ from ingest.tasks.pulse import _SECONDS as PULSE_SECONDS
 from tests.e2e.fleet import Fleet, fleet
 from tests.operations.guide import INSTALLATION, ROOT, block
 from tests.operations.units import DIRECTORY, PROGRAM, Service, read, variables
+from tests.servers import systemd
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.ports import HOST, free_port
 from tests.servers.seaweedfs import SeaweedFs
@@ -32,13 +32,8 @@ MOST_EXPOSURE = 1.5  # of 10, as systemd counts it
 
 @pytest.fixture(scope="module")
 def analyze() -> str:
-    """systemd's own judge of units."""
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            "needs the system package systemd"
-        )
-    return str(found)
+    """systemd's own judge of units, for tests marked `systemd`."""
+    return str(systemd.program())
 
 
 @pytest.fixture
@@ -51,6 +46,7 @@ def units(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.systemd
 @pytest.mark.parametrize("name", [*SERVICES, "mail-ingest.target"])
 def test_systemd_has_nothing_to_say_against_a_unit(analyze: str, units: Path, name: str) -> None:
     done = subprocess.run(
@@ -63,6 +59,7 @@ def test_systemd_has_nothing_to_say_against_a_unit(analyze: str, units: Path, na
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.systemd
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_can_do_little_besides_its_job(analyze: str, units: Path, name: str) -> None:
     said = subprocess.run(

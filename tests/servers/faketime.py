@@ -9,9 +9,10 @@ from pathlib import Path
 PACKAGE = "faketime"
 
 
-def library() -> Path | None:
+def program() -> str | None:
     """What is to be loaded into the server, or None: the package is not installed."""
-    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    found = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    return next(map(str, found), None)
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Clock:
     def environment(self) -> Mapping[str, str]:
         """What a server is started with."""
         return {
-            "LD_PRELOAD": str(library()),
+            "LD_PRELOAD": str(program()),
             "FAKETIME_TIMESTAMP_FILE": str(self.path),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
