@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 SINK = "stream"
 
 _COMMITTERS = 16
-MOST_IN_FLIGHT = 2 * _COMMITTERS  # batches of all sessions together
+MOST_BATCHES = 2 * _COMMITTERS  # batches of all sessions together
 
 
 def redis_url(settings: Settings) -> str:
@@ -334,7 +334,7 @@ def open_application(
             shutdown=shutdown,
             beat=beat,
             committer=committer,
-            in_flight=InFlight(MOST_IN_FLIGHT),
+            in_flight=InFlight(MOST_BATCHES),
         )
 
 

@@ -14,7 +14,7 @@ import yaml
 from helm_python import Chart, HelmError
 
 import ingest
-from ingest.bootstrap import MOST_IN_FLIGHT
+from ingest.bootstrap import MOST_BATCHES
 from ingest.isolation import MEMORY_OCTETS, MOST_CHILDREN
 from ingest.settings import Settings
 from tests.chart.kinds import VERSIONS
@@ -260,7 +260,7 @@ def test_the_memory_limit_of_a_poll_worker_is_enough_for_the_worst() -> None:
     worst = (
         128 * 2**20  # what a worker has at rest, threads and connections included
         + product.buffer_octets
-        + (poll["concurrency"] + MOST_IN_FLIGHT) * product.batch_octets
+        + (poll["concurrency"] + MOST_BATCHES) * product.batch_octets
         + MOST_CHILDREN * MEMORY_OCTETS
     )
     assert worst <= octets(poll["resources"]["limits"]["memory"]) < 1.25 * worst
@@ -268,7 +268,7 @@ def test_the_memory_limit_of_a_poll_worker_is_enough_for_the_worst() -> None:
     for term in (
         f"INGEST_BUFFER_OCTETS ({product.buffer_octets // 2**20} MiB)",
         f"INGEST_BATCH_OCTETS ({product.batch_octets // 2**20} MiB) for each thread",
-        f"{MOST_IN_FLIGHT} times more",
+        f"{MOST_BATCHES} times more",
         f"{MEMORY_OCTETS // 2**20} MiB for each of the two processes",
     ):
         assert term in prose
