@@ -25,6 +25,7 @@ from ingest.tasks.app import HINT_SECONDS
 TASK = "pulse"
 
 _SECONDS = 15.0
+_END_SECONDS = 2.0  # a Redis that hangs must not use up the grace period
 _FORGOTTEN_SECONDS = 300  # what a killed worker never took
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ class Pulse:
         """Send no more."""
         self._closing.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_END_SECONDS)
 
     def send(self) -> None:
         """Put one hint into the queue."""

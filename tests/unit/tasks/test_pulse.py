@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from celery import Celery
@@ -77,6 +79,22 @@ def test_a_redis_that_is_full_is_told_though_no_task_can_run(app: Celery, worker
 
 def counted(code: str) -> float:
     return metrics.registry.get_sample_value("mail_ingest_errors_total", {"code": code}) or 0
+
+
+def test_a_redis_that_hangs_does_not_hold_up_the_end_of_the_worker(
+    app: Celery, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse_module, "_SECONDS", 0.01)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        closing(connect(f"redis://127.0.0.1:{silent.getsockname()[1]}")) as hanging,
+    ):
+        pulse = Pulse(app, hanging, worker.heartbeat)
+        pulse.start()
+        with silent.accept()[0]:  # it waits for the answer to its first command now
+            began = time.monotonic()
+            pulse.close()
+            assert time.monotonic() - began < 5
 
 
 def test_each_worker_has_a_queue_of_its_own(app: Celery, worker: Worker) -> None:
