@@ -180,18 +180,30 @@ def test_a_provider_that_is_down_until_it_is_up(opened: Opened, dovecot: Dovecot
         here.drains(*drops)
 
 
+def add_by_file(here: Site, dovecot: Dovecot, password: Path) -> list[Maildrop]:
+    """Maildrops whose password is read from that file."""
+    password.write_text(here.ours.environment["DOVECOT_PASSWORD"])
+    drops = here.add(dovecot, *names(3))
+    for drop in drops:
+        here.ours.run("mailbox", "set", drop.name, f"--password-ref=file:{password}")
+    take_in(here, drops)
+    return drops
+
+
+def take_in(here: Site, drops: list[Maildrop]) -> None:
+    """New mail comes, and is ingested."""
+    for drop in drops:
+        drop.deliver_many(small(2))
+    here.drains(*drops)
+
+
 @drill
 def test_passwords_that_are_refused_until_they_are_right(
     opened: Opened, dovecot: Dovecot, tmp_path: Path
 ) -> None:
     here = opened()
     password = tmp_path / "password"
-    password.write_text(here.ours.environment["DOVECOT_PASSWORD"])
-    drops = here.add(dovecot, *names(3))
-    for drop in drops:
-        here.ours.run("mailbox", "set", drop.name, f"--password-ref=file:{password}")
-        drop.deliver_many(small(2))
-    here.drains(*drops)
+    drops = add_by_file(here, dovecot, password)
     right, wrong = password.read_text(), "wrong"
     password.write_text(wrong)
     here.fires("MailIngestSignInRefused", "MailIngestMailboxesPaused")
@@ -199,9 +211,7 @@ def test_passwords_that_are_refused_until_they_are_right(
     for drop in drops:
         here.ours.run("mailbox", "resume", drop.name)
     here.clears("MailIngestSignInRefused", "MailIngestMailboxesPaused")
-    for drop in drops:
-        drop.deliver_many(small(2))
-    here.drains(*drops)
+    take_in(here, drops)
 
 
 @drill
@@ -210,17 +220,12 @@ def test_a_secret_that_is_not_there_until_it_is(
 ) -> None:
     here = opened()
     password = tmp_path / "password"
-    password.write_text(here.ours.environment["DOVECOT_PASSWORD"])
-    drops = here.add(dovecot, *names(2))
-    for drop in drops:
-        here.ours.run("mailbox", "set", drop.name, f"--password-ref=file:{password}")
+    drops = add_by_file(here, dovecot, password)
     kept = password.rename(tmp_path / "elsewhere")
     here.fires("MailIngestSecretsUnreadable")
     kept.rename(password)
     here.clears("MailIngestSecretsUnreadable")
-    for drop in drops:
-        drop.deliver_many(small(2))
-    here.drains(*drops)
+    take_in(here, drops)
 
 
 @drill
