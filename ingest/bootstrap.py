@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,7 +48,7 @@ from ingest.state.embedded import EmbeddedValkey
 from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
 from ingest.state.quarantine import Quarantine
-from ingest.state.readback import Commit, ReadBack, undamaged
+from ingest.state.readback import ReadBack
 from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
 from ingest.state.schedule import Schedule
@@ -327,9 +327,10 @@ def open_application(
             read_back=ReadBack(
                 redis,
                 store,
-                lambda since: _commits(log, committer, since),
+                log,
                 spread_seconds=settings.poll_seconds,
                 beat=beat,
+                ahead=partial(ahead, committer),
             ),
             shutdown=shutdown,
             beat=beat,
@@ -340,14 +341,6 @@ def open_application(
 
 def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
     return ThreadPoolExecutor(_COMMITTERS, thread_name_prefix="commit")
-
-
-def _commits(log: StoreLog, executor: Executor, since: datetime | None) -> Iterator[Commit]:
-    def read(batch: str) -> Commit:
-        return Commit(batch, log.records(batch))
-
-    commits = ahead(executor, partial(undamaged, read), log.committed(since))
-    return (commit for commit in commits if commit)
 
 
 def _session_settings(settings: Settings) -> SessionSettings:

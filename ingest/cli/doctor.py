@@ -172,6 +172,10 @@ def _index(application: Application) -> Iterator[Finding]:
             yield Finding(
                 "redis", "ok", "new, or lost its data: a worker reads it back before it polls"
             )
+        elif not application.settings.embedded and not application.checkpoints.whole():
+            yield Finding(
+                "redis", "ok", "was restarted: a worker compares it with the store before it polls"
+            )
 
 
 def _clock(subject: str, skew: float) -> Iterator[Finding]:

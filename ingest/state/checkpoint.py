@@ -3,11 +3,9 @@
 The checkpoint object in the store says which Redis wrote it: its epoch, a random value that Redis
 got when its index was whole, and how many checkpoints it had counted. A Redis without epoch is
 empty; one with another epoch is another one; one that counts less than the checkpoint says was
-rolled back. A restart alone changes only the run id: Redis may have lost its last second then, and
-with it what changed in the mailboxes, which are compared.
+rolled back. A restart or a failover changes the run id: Redis may have lost its last writes then,
+so that mailboxes and batches are compared with the store before anything is claimed.
 A store without checkpoint, where Redis has counted some, is another store, or lost its objects.
-What else a Redis lost since its last checkpoint, a second say, is found by comparing batches (see
-readback).
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     compared: datetime | None = None  # before then, Redis knows every batch; None: as `before`
     epoch: str
     count: int  # of checkpoints, this one included
-    run_id: str
+    run_id: str  # of Redis; for earlier versions, which notice by it that Redis was restarted
 
 
 class Look:
@@ -103,8 +101,7 @@ class Checkpoints:
         says of the outbox is of the past then, and its epoch is withdrawn.
 
         `compared`: all batches committed until then are known to Redis, by comparison with the
-        store. `look`: that in which they were compared, the mailboxes too: a Redis that was
-        restarted since it began is to be compared again.
+        store. `look`: that in which they were compared.
         """
         epoch = self.epoch()
         if epoch is None:
@@ -177,10 +174,10 @@ class Checkpoints:
             )
         return checkpoint.epoch != epoch or self.count() < checkpoint.count
 
-    def restarted(self) -> bool:
-        """Whether Redis was restarted since its last checkpoint, or another one took its place."""
-        checkpoint = self.read()
-        return checkpoint is not None and checkpoint.run_id != self.run_id()
+    def whole(self) -> bool:
+        """Whether mailboxes can be claimed: Redis was compared with the store since it started."""
+        compared: bytes | None = self.commands.run("GET", self.commands.key("run-id"))
+        return self.epoch() is not None and (compared or b"").decode() == self.run_id()
 
     def withdraw(self) -> None:
         """Take its epoch from Redis: nothing can be claimed until it was read back."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 from redis import Redis
@@ -16,8 +17,8 @@ from ingest.failpoints import reach
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.observability import metrics
-from ingest.state.checkpoint import Checkpoint, Checkpoints, Look
-from ingest.state.commands import PREFIX, chunks
+from ingest.state.checkpoint import Checkpoint, Checkpoints
+from ingest.state.commands import PREFIX, Argument, chunks
 from ingest.state.ledger import RedisLedger
 from ingest.state.registry import Registry
 from ingest.state.schedule import Schedule
@@ -44,10 +45,29 @@ class ReadBackDone(NamedTuple):
     events: int  # put into the outbox
 
 
-def undamaged(read: Callable[[str], Commit], batch: str) -> Commit | None:
+class Log(Protocol):
+    """The log of commit objects. See `ingest.objects.log.StoreLog`."""
+
+    def committed(self, since: datetime | None = None) -> Iterable[str]:
+        """The batches begun at or about that time or later (None: all), oldest first."""
+
+    def records(self, batch: str) -> Sequence[Record]:
+        """What was committed in the batch."""
+
+
+class Ahead(Protocol):
+    """`map`, or what works on a few items at a time."""
+
+    def __call__(
+        self, function: Callable[[str], Commit | None], items: Iterable[str], /
+    ) -> Iterator[Commit | None]:
+        """The function's answers, in the order of the items."""
+
+
+def _undamaged(log_of_commits: Log, batch: str) -> Commit | None:
     """The batch; None where its commit object is damaged, which is said and holds up no other."""
     try:
-        return read(batch)
+        return Commit(batch, log_of_commits.records(batch))
     except (ProofFailed, ObjectMissing) as error:
         metrics.count_error(error)
         remedy = "restore it from a backup, then: ingest reconcile --since, from before its time"
@@ -61,9 +81,10 @@ class ReadBack:
     Args:
         client: Redis.
         store: where mailboxes and checkpoint are.
-        commits: yields the commit objects of batches begun at or after that time (None: all).
+        commits: the log of commit objects.
         spread_seconds: the first polls of all mailboxes are spread over so many seconds.
         beat: called for each mailbox and commit object: the read-back is at work.
+        ahead: how commit objects are read.
         prefix: of our keys.
     """
 
@@ -71,10 +92,11 @@ class ReadBack:
         self,
         client: Redis,
         store: ObjectStore,
-        commits: Callable[[datetime | None], Iterable[Commit]],
+        commits: Log,
         spread_seconds: float,
         *,
         beat: Callable[[], None] = lambda: None,
+        ahead: Ahead = map,
         prefix: str = PREFIX,
     ) -> None:
         self._checkpoints = Checkpoints(client, store, prefix)
@@ -85,6 +107,7 @@ class ReadBack:
         self._commits = commits
         self._spread_seconds = spread_seconds
         self._beat = beat
+        self._ahead = ahead
         self._lock = self._redis.key("read-back")
         self._extended = 0.0  # when the lock was, monotonic
 
@@ -105,54 +128,55 @@ class ReadBack:
         else:
             self._restore_mailboxes(self._beat)
 
-    def catch_up_after_restart(self) -> None:
-        """Let Redis know mailboxes as the store has them, if it may have lost its last second.
-
-        Until the next checkpoint, which is for a Redis that knows them.
-
-        Raises:
-            StateError, StoreError: they may not all be known.
-        """
-        if self._checkpoints.restarted():
-            self._restore_mailboxes(self._beat)
-
     def run_if_lost(self) -> ReadBackDone | None:
-        """Read back if Redis lost data and nobody else is doing it; None: there was no need.
+        """Read back what Redis lost, if nobody else is doing it; None: there was no need.
+
+        Of one that was merely restarted, mailboxes and batches are compared with the store: it may
+        have lost what was written last.
 
         Raises:
             StateUnavailable: the lock was lost, or Redis died; it has to be done again.
             StoreChanged: the store is not the one that Redis knows.
             StateError, StoreError: it is not done, and the next call begins again.
         """
-        if not self._checkpoints.lost():
+        if not self._checkpoints.lost() and self._checkpoints.whole():
             return None
         lock_id = secrets.token_hex(16)
         if not self._redis.run("SET", self._lock, lock_id, "NX", "EX", LOCK_SECONDS):
             return None
         try:
-            if not self._checkpoints.lost():  # somebody finished between the two lines above
-                return None
-            return self._run(lock_id)
+            if self._checkpoints.lost():
+                return self._run(lock_id)
+            if not self._checkpoints.whole():
+                return self._catch_up(lock_id)
+            return None  # somebody finished before the lock was ours
         finally:
             self._give_up(lock_id)
 
-    def compare(self, listed: Iterable[str], read: Callable[[str], Commit], look: Look) -> int:
-        """Read back those of the listed batches that Redis doesn't know; how many.
+    def compare(self, listed: Iterable[str], at_work: Callable[[], None]) -> tuple[int, int]:
+        """Read back those of the listed batches that Redis doesn't know: how many, their events.
 
         For the batches of the last hours, all the time: the worker of an unknown one died between
         its commit and the ledger. Leave out those of the last minutes: they are being committed.
+
+        `at_work` is called after each one that is read back, and whenever thousands were compared.
         """
-        found = 0
+        batches, events = 0, 0
+        for commit in self._read(self._unknown(listed, at_work)):
+            put = self._ledger.restore(commit.batch, commit.records)
+            log.warning("batch_read_back", batch=commit.batch, events=put)
+            batches, events = batches + 1, events + put
+            at_work()
+        return batches, events
+
+    def _unknown(self, listed: Iterable[str], at_work: Callable[[], None]) -> Iterator[str]:
         for chunk in chunks(listed):
-            for batch in self._ledger.unknown_batches(chunk):
-                self._beat()
-                if commit := undamaged(read, batch):
-                    events = self._ledger.restore(commit.batch, commit.records)
-                    log.warning("batch_read_back", batch=batch, events=events)
-                    found += 1
-                    look.step()
-        look.step()
-        return found
+            yield from self._ledger.unknown_batches(chunk)
+            at_work()
+
+    def _read(self, batches: Iterable[str]) -> Iterator[Commit]:
+        commits = self._ahead(partial(_undamaged, self._commits), batches)
+        return (commit for commit in commits if commit)
 
     def _run(self, lock_id: str) -> ReadBackDone:
         checkpoint = self._checkpoints.read()
@@ -161,15 +185,32 @@ class ReadBack:
         # A rolled-back Redis has an epoch: without it, nothing can be claimed from here on.
         self._checkpoints.withdraw()
         log.warning("read_back_begun", since=since and since.isoformat())
+        mailboxes = self._let_know(lock_id)
+        batches, events = self._restore(since, lock_id)
+        self._finish(checkpoint, lock_id, run_id)
+        log.info("read_back_done", mailboxes=mailboxes, batches=batches, events=events)
+        return ReadBackDone(since, mailboxes, batches, events)
+
+    def _catch_up(self, lock_id: str) -> ReadBackDone:
+        """Compare a Redis that was restarted since it was whole."""
+        run_id = self._checkpoints.run_id()
+        checkpoint = self._checkpoints.read()
+        since = (checkpoint.compared or checkpoint.before) if checkpoint else None
+        log.warning("redis_restarted", since=since and since.isoformat())
+        mailboxes = self._let_know(lock_id)
+        listed = self._commits.committed(since)
+        batches, events = self.compare(listed, lambda: self._go_on(lock_id))
+        self._end(lock_id, run_id)
+        log.info("redis_compared", mailboxes=mailboxes, batches=batches, events=events)
+        return ReadBackDone(since, mailboxes, batches, events)
+
+    def _let_know(self, lock_id: str) -> int:
+        """Let Redis know the mailboxes, and poll those that aren't paused; how many."""
         self._extended = time.monotonic()
         self._restore_mailboxes(lambda: self._go_on(lock_id))
         mailboxes = [mailbox for mailbox in self._registry.list() if not mailbox.paused]
         self._schedule.schedule_new(mailboxes, self._spread_seconds)
-        batches, events = self._restore(since, lock_id)
-        self._finish(checkpoint, lock_id, run_id)
-        done = ReadBackDone(since, len(mailboxes), batches, events)
-        log.info("read_back_done", mailboxes=done.mailboxes, batches=batches, events=events)
-        return done
+        return len(mailboxes)
 
     def _restore_mailboxes(self, going_on: Callable[[], None]) -> None:
         restored = self._registry.restore(going_on)
@@ -180,7 +221,7 @@ class ReadBack:
 
     def _restore(self, since: datetime | None, lock_id: str) -> tuple[int, int]:
         batches, events = 0, 0
-        for commit in self._commits(since):
+        for commit in self._read(self._commits.committed(since)):
             events += self._ledger.restore(commit.batch, commit.records)
             batches += 1
             reach("batch-read-back")
@@ -208,8 +249,17 @@ class ReadBack:
         count = max(self._checkpoints.count(), checkpoint.count if checkpoint else 0) + 1
         before = checkpoint.before if checkpoint else None
         self._checkpoints.put(Checkpoint(before=before, epoch=epoch, count=count, run_id=run_id))
-        keys = [self._lock, self._redis.key("epoch"), self._redis.key("checkpoints")]
-        if not self._redis.call("finish_read_back", keys, [lock_id, epoch, count, run_id]):
+        self._end(lock_id, run_id, epoch, count)
+
+    def _end(self, lock_id: str, *whole: Argument) -> None:
+        """Let mailboxes be claimed, by this run of Redis (and in this epoch, of so many counts).
+
+        Raises:
+            StateUnavailable: it may not be whole.
+        """
+        names = ("run-id", "epoch", "checkpoints")
+        keys = [self._lock, *map(self._redis.key, names)]
+        if not self._redis.call("finish_read_back", keys, [lock_id, *whole]):
             raise self._lock_lost()
 
     def _extend(self, lock_id: str) -> None:

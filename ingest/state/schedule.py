@@ -42,19 +42,19 @@ def spread(mailbox: str, seconds: float) -> float:
 class Schedule:
     """Due times and leases. Every method raises StateError where Redis fails.
 
-    Nothing can be claimed while Redis has no epoch (see checkpoint), which is when its index has
-    not been read back yet.
+    Nothing can be claimed until the index is known to be whole (see checkpoint): read back where
+    Redis lost it, and compared with the object store where Redis was restarted.
     """
 
     def __init__(self, client: Redis, prefix: str = PREFIX) -> None:
         self._redis = Commands(client, prefix)
-        self._epoch = self._redis.key("epoch")
+        self._whole = [self._redis.key("epoch"), self._redis.key("run-id")]
         self._groups = self._redis.key("groups")
         self._prefixes = (self._redis.key("due", ""), self._redis.key("leases", ""))
 
     def groups_due(self) -> Mapping[str, int]:
         """The groups with something to claim, and how many mailboxes that are."""
-        found = self._redis.call("groups_due", [self._epoch, self._groups], self._prefixes)
+        found = self._redis.call("groups_due", [*self._whole, self._groups], self._prefixes)
         return {text(found[i]): int(found[i + 1]) for i in range(0, len(found), 2)}
 
     def claim(self, group: str, slots: int, lease_seconds: float) -> Lease | None:
@@ -62,7 +62,7 @@ class Schedule:
         lease_id = secrets.token_hex(16)
         mailbox = self._redis.call(
             "claim",
-            [self._epoch, *self._keys(group)],
+            [*self._whole, *self._keys(group)],
             [slots, lease_seconds, lease_id],
         )
         return None if mailbox is None else Lease(text(mailbox), group, lease_id)
@@ -71,18 +71,18 @@ class Schedule:
         """Take this mailbox now, whenever it is due; None where somebody holds it.
 
         Raises:
-            StateUnavailable: also while the index is not read back.
+            StateUnavailable: also while the index is not known to be whole.
         """
         lease_id = secrets.token_hex(16)
         taken = self._redis.call(
             "claim_mailbox",
-            [self._epoch, self._groups, *self._keys(mailbox.group)],
+            [*self._whole, self._groups, *self._keys(mailbox.group)],
             [mailbox.group, mailbox.id, lease_seconds, lease_id],
         )
         if taken is None:
             raise StateUnavailable(
-                "Redis has lost data that is not read back from the object store yet",
-                remedy="start a worker, or wait until its read-back is done",
+                "Redis was restarted or lost data, and is not compared with the object store yet",
+                remedy="start a worker, or wait until it has done so",
             )
         return Lease(mailbox.id, mailbox.group, lease_id) if taken else None
 

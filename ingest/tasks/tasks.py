@@ -14,7 +14,6 @@ from ingest.objects.keys import begun
 from ingest.objects.sample import pick
 from ingest.objects.spot_check import spot_check
 from ingest.objects.sweep import sweep as sweep_store
-from ingest.state.readback import Commit
 from ingest.tasks.app import HINT_SECONDS, POLL, app
 from ingest.tasks.clock import MOST_HINTS
 from ingest.tasks.pulse import TASK as PULSE
@@ -45,7 +44,7 @@ def tick() -> None:
     """Hint at each group that has mailboxes due, as often as it has slots."""
     worker = current()
     settings = worker.application.settings
-    if worker.application.checkpoints.epoch() is None:
+    if not worker.application.checkpoints.whole():
         read_back.apply_async(expires=HINT_SECONDS)
     if worker.application.redis.llen(POLL) < MOST_HINTS:
         for group, due in worker.application.schedule.groups_due().items():
@@ -77,10 +76,9 @@ def read_back() -> None:
     except StoreChanged:
         application.checkpoints.withdraw()  # nobody may delete by what Redis says of another store
         raise
-    if application.checkpoints.epoch() is None:
+    if not application.checkpoints.whole():
         return  # another worker is reading it back, and a tick a second asks everybody to
     look = application.checkpoints.look()
-    application.read_back.catch_up_after_restart()
     mailboxes = application.registry.list()
     active = [mailbox for mailbox in mailboxes if not mailbox.paused]
     application.schedule.schedule_new(active, application.settings.poll_seconds)
@@ -92,9 +90,12 @@ def read_back() -> None:
         since = min(now - _COMPARED, compared)  # a fleet that stood still has more to compare
     batches = application.log.committed(None if since is _EVER else since)
     listed = (batch for batch in batches if since <= begun(batch) <= until)
-    application.read_back.compare(
-        listed, lambda batch: Commit(batch, application.log.records(batch)), look
-    )
+
+    def at_work() -> None:
+        application.beat()
+        look.step()
+
+    application.read_back.compare(listed, at_work)
     application.checkpoints.write(until, look)
 
 

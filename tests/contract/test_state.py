@@ -17,7 +17,7 @@ from ingest.state.ledger import RedisLedger
 from ingest.state.schedule import Schedule
 from tests.fakes.mail_values import BATCH, commitment, mailbox, record
 from tests.fakes.memory_state import MemoryLedger, MemorySchedule, MemoryState
-from tests.servers.valkey import valkey_client
+from tests.servers.valkey import make_whole, valkey_client
 
 GROUP = mailbox().group
 DAY = 86400
@@ -55,7 +55,7 @@ class RedisWorld:
         self.client = client
         self.run = Commands(client).run
         client.flushall()
-        client.set("mail-ingest:epoch", "e")
+        make_whole(client)
         self.schedule = Schedule(client)
         self.ledger = RedisLedger(client)
 

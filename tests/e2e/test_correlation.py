@@ -99,12 +99,9 @@ FIND = """
 from ingest.bootstrap import open_application
 from ingest.observability.logging import configure
 from ingest.settings import from_environment
-from ingest.state.readback import Commit
 
 configure("json")
 with open_application(from_environment()) as application:
-    log, look = application.log, application.checkpoints.look()
-    read = lambda batch: Commit(batch, log.records(batch))
-    application.read_back.compare(log.committed(), read, look)
+    application.read_back.compare(application.log.committed(), lambda: None)
     application.relay().drain()
 """

@@ -133,7 +133,7 @@ class MemorySchedule:
     def claim_mailbox(self, mailbox: Mailbox, lease_seconds: float) -> Lease | None:
         self._state.begin("claim_mailbox")
         if not self._state.kept.epoch:
-            raise StateUnavailable("Redis has lost data that is not read back yet")
+            raise StateUnavailable("Redis is not compared with the object store yet")
         held = self._leases(mailbox.group).get(mailbox.id)
         if held and held[0] > self._state.clock:
             return None

@@ -26,7 +26,7 @@ from tests.fakes.memory_store import MemoryStore
 from tests.faults.inside import Inside, inside
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.seaweedfs import SeaweedFs
-from tests.servers.valkey import Valkey, valkey_client
+from tests.servers.valkey import Valkey, make_whole, valkey_client
 
 GUIDE = (Path(__file__).parents[2] / "deploy" / "sizing.md").read_text()
 MANY, FEW = 20_000, 100  # messages of a mailbox
@@ -45,7 +45,7 @@ def assert_true(what: str, measured: float) -> None:
 @pytest.fixture
 def redis() -> Iterator[Redis]:
     with valkey_client() as client:
-        client.set("mail-ingest:epoch", "of this test")
+        make_whole(client)
         yield client
 
 

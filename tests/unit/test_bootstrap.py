@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -79,7 +78,12 @@ class SlowLog(StoreLog):
         return []
 
 
-def test_a_read_back_reads_several_batches_at_a_time() -> None:
-    with ThreadPoolExecutor(4) as executor:
-        commits = list(bootstrap._commits(SlowLog(), executor, None))
-    assert [commit.batch for commit in commits] == list("ABCD")
+def test_a_read_back_reads_several_batches_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey
+) -> None:
+    monkeypatch.setattr(bootstrap, "StoreLog", lambda _: SlowLog())
+    settings = Settings(home=str(tmp_path), redis_url=valkey.url)
+    with open_application(settings) as application:
+        done = application.read_back.run_if_lost()
+    assert done
+    assert done.batches == len("ABCD")

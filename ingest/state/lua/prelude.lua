@@ -5,6 +5,17 @@ local function clock()
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
+-- Which run of Redis this is: another one after every restart or failover.
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
+-- Whether the index is whole: it has an epoch, and this very run of Redis was compared with the
+-- object store. One that was restarted may have lost its last writes.
+local function whole(epoch, compared)
+  return redis.call('EXISTS', epoch) == 1 and redis.call('GET', compared) == run_id()
+end
+
 -- Whether this lease id holds the mailbox. Equality of a random id, never an order: a Redis that
 -- was rolled back would hand out a counter's value twice.
 local function holds(holders, mailbox, id)

@@ -12,7 +12,7 @@ from ingest.state.connect import broker_url, connect, persistence, translated
 from ingest.state.ledger import RedisLedger
 from ingest.state.schedule import Schedule
 from tests.fakes.mail_values import commitment, mailbox
-from tests.servers.valkey import valkey_client, valkey_server
+from tests.servers.valkey import make_whole, valkey_client, valkey_server
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_missing_password_and_a_wrong_one_are_told_apart() -> None:
 
 
 def test_out_of_memory_a_batch_is_refused_whole(client: Redis) -> None:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     lease = Schedule(client).claim_mailbox(mailbox(), 60)
     assert lease
     batch = [commitment(f"message {n}", f"u{n}") for n in range(50)]

@@ -14,6 +14,7 @@ from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
 from ingest.state.schedule import Schedule
 from tests.fakes.mail_values import BATCH, commitment, mailbox, record
+from tests.servers.valkey import make_whole
 
 UNKNOWN = Custody(None, {}, "unknown")
 EVER = float("inf")
@@ -31,7 +32,7 @@ def custodian(client: Redis) -> Custodian:
 
 @pytest.fixture
 def lease(client: Redis) -> Lease:
-    client.set("mail-ingest:epoch", "whole")
+    make_whole(client)
     lease = Schedule(client).claim_mailbox(mailbox(), 60)
     assert lease
     return lease

@@ -14,6 +14,7 @@ from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox, oldest_event
 from ingest.state.schedule import Schedule
 from tests.fakes.mail_values import BATCH, commitment, mailbox, record
+from tests.servers.valkey import make_whole
 
 KEY = "mail-ingest:outbox"
 
@@ -169,7 +170,7 @@ def test_the_oldest_event_is_the_one_that_some_sink_lacks(client: Redis, run: Co
 
 
 def test_what_every_sink_has_accepted_is_told_apart_from_what_waits(client: Redis) -> None:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     ledger, outbox = RedisLedger(client), Outbox(client, "stream")
     lease = Schedule(client).claim_mailbox(mailbox(), 60)
     assert lease
@@ -188,7 +189,7 @@ def test_what_every_sink_has_accepted_is_told_apart_from_what_waits(client: Redi
 
 
 def test_what_a_read_back_put_is_not_accepted_because_its_record_is_old(client: Redis) -> None:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     ledger, outbox = RedisLedger(client), Outbox(client, "stream")
     ledger.restore(BATCH, [record("x")])
     assert ledger.horizon(mailbox().id).accepted_before == 0
@@ -199,7 +200,7 @@ def test_what_a_read_back_put_is_not_accepted_because_its_record_is_old(client: 
 
 
 def test_an_event_that_waits_is_not_accepted_because_the_clock_was_set_back(client: Redis) -> None:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     ledger, outbox = RedisLedger(client), Outbox(client, "stream")
     lease = Schedule(client).claim_mailbox(mailbox(), 60)
     assert lease

@@ -10,11 +10,12 @@ from ingest.state.ledger import RedisLedger
 from ingest.state.quarantine import Quarantine, Quarantined, Skipped
 from ingest.state.schedule import Schedule
 from tests.fakes.mail_values import BATCH, commitment, mailbox
+from tests.servers.valkey import make_whole
 
 
 @pytest.fixture
 def lease(client: Redis) -> Lease:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     lease = Schedule(client).claim_mailbox(mailbox(), 60)
     assert lease is not None
     return lease

@@ -12,6 +12,7 @@ from ingest.state.commands import Commands
 from ingest.state.registry import Registry, new_mailbox_id
 from tests.fakes.mail_values import mailbox
 from tests.fakes.memory_store import MemoryStore
+from tests.servers.valkey import make_whole
 
 
 def changed(original: Mailbox, **fields: object) -> Mailbox:
@@ -145,7 +146,7 @@ def test_what_was_changed_since_it_was_seen_is_not_changed_unseen(registry: Regi
 def test_a_mailbox_removed_while_it_is_changed_stays_removed_unless_redis_lost_it(
     client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, *, lost: bool
 ) -> None:
-    client.set("mail-ingest:epoch", "e")
+    make_whole(client)
     person, worker = Registry(client, store), Registry(client, store)
     one = person.add(mailbox("a"))
     meanwhile = client.flushall if lost else lambda: person.remove("a")
