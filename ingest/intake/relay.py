@@ -63,7 +63,8 @@ class Relay:
         sink: where it goes.
         closing: says that the process is about to end.
         beat: called for every few hundred events: the relay is at work.
-        probed: called for each event of a canary's probe that the sink has confirmed.
+        probed: called for each event of a canary's probe that the sink has confirmed; where a
+            process dies, more than once.
     """
 
     def __init__(
@@ -103,17 +104,25 @@ class Relay:
             reach("publishing")
             self._sink.publish(events)
             reach("published")
-            entries = [event.entry for event in events]
-            self._outbox.acknowledge(entries)
-            reach("acknowledged")
+            try:
+                self._measure(events)
+            finally:
+                self._acknowledge([event.entry for event in events])
             published += len(events)
-            self._published.inc(len(events))
-            for age in self._outbox.ages(entries):
-                self._delay.observe(age)
-            for event in events:
-                if event.type == PROBED:
-                    self._probed(event)
         if published:
             self._outbox.trim()
             log.info("events_published", events=published)
         return published
+
+    def _measure(self, events: Sequence[OutboxEvent]) -> None:
+        """Say which of them are probes, while they are read again if we die: else one is missed."""
+        for event in events:
+            if event.type == PROBED:
+                self._probed(event)
+
+    def _acknowledge(self, entries: Sequence[str]) -> None:
+        self._outbox.acknowledge(entries)
+        reach("acknowledged")
+        self._published.inc(len(entries))
+        for age in self._outbox.ages(entries):
+            self._delay.observe(age)

@@ -105,6 +105,22 @@ def test_a_probe_is_home_when_the_sink_has_its_event_and_not_before() -> None:
     assert home == ["id-1"]
 
 
+def test_a_probe_is_measured_though_its_worker_dies_before_it_acknowledges() -> None:
+    class Dies(BaseException):
+        pass
+
+    class Deadly(Waiting):
+        def acknowledge(self, entries: Sequence[str]) -> None:
+            raise Dies
+
+    outbox, home = Deadly(1), list[str]()
+    outbox.waiting[0] = outbox.waiting[0]._replace(type=PROBED)
+    relay = Relay(outbox, Collecting(), lambda: False, probed=lambda event: home.append(event.id))
+    with pytest.raises(Dies):
+        relay.drain()
+    assert home == ["id-0"]
+
+
 def test_an_event_that_was_published_is_not_published_again_though_its_probe_is_not_measured() -> (
     None
 ):
