@@ -32,6 +32,8 @@ class Clock(Scheduler):
             return False
         if task not in TURNS:
             return True
-        # Ends a little early, so that the asking that comes when it is time is not too early.
+        # Ends a little early, so that the asking that comes when it is time is not too early. If
+        # we die before the hint is sent, it is lost, as hints may be: the next one takes in all
+        # that is due since the last that was done.
         seconds = TURNS[task] - TURN_SECONDS / 2
         return bool(channel.client.set(f"{PREFIX}turn:{task}", 1, nx=True, ex=int(seconds)))
