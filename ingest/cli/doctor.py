@@ -249,17 +249,27 @@ def _brake(application: Application) -> Iterator[Finding]:
 
 
 def _workers(application: Application) -> Iterator[Finding]:
+    from ingest.state.presence import Presence
+
     depth = application.schedule.depth()
-    if depth.lag_seconds > _LATE_SECONDS:
+    late = depth.lag_seconds > _LATE_SECONDS
+    overdue = (
+        f"{output.counted(depth.due, 'mailbox', 'mailboxes')} overdue, "
+        f"the longest for {depth.lag_seconds / 60:.0f} minutes"
+        if late
+        else "no mailbox is overdue"
+    )
+    if not Presence(application.redis).seen():
         yield Finding(
             "workers",
             "warning",
-            f"{output.counted(depth.due, 'mailbox', 'mailboxes')} overdue, "
-            f"the longest for {depth.lag_seconds / 60:.0f} minutes",
-            "run a worker and a beat (ingest up), or more workers",
+            f"none was seen within the last minute; {overdue}",
+            "run a worker and a beat (ingest up)",
         )
+    elif late:
+        yield Finding("workers", "warning", overdue, "run a beat, or more workers")
     else:
-        yield Finding("workers", "ok", f"no mailbox is overdue, {depth.leased} in a session")
+        yield Finding("workers", "ok", f"{overdue}, {depth.leased} in a session")
 
 
 def _events(application: Application) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from ingest.errors import IngestError
 from ingest.observability import metrics, systemd
 from ingest.observability.health import Heartbeat
 from ingest.state.commands import PREFIX
-from ingest.state.connect import translated
+from ingest.state.presence import Presence
 from ingest.tasks.app import HINT_SECONDS
 
 TASK = "pulse"
@@ -37,6 +37,7 @@ class Pulse:
     def __init__(self, app: Celery, redis: Redis, heartbeat: Heartbeat) -> None:
         self._app = app
         self._redis = redis
+        self._presence = Presence(redis)
         self._heartbeat = heartbeat
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -60,9 +61,8 @@ class Pulse:
     def send(self) -> None:
         """Put one hint into the queue."""
         try:
-            with translated():
-                # One that is full answers, but takes nothing, neither hints nor mail.
-                self._redis.set(f"{self.queue.name}:written", 1, ex=_FORGOTTEN_SECONDS)
+            # A Redis that is full answers, but takes nothing, neither this nor hints nor mail.
+            self._presence.show()
             self._app.send_task(TASK, queue=self.queue.name, expires=HINT_SECONDS)
             self._redis.expire(self.queue.name, _FORGOTTEN_SECONDS)
         # Whatever Redis has is not the consumer's fault, and a restart does not mend it.
@@ -76,6 +76,7 @@ class Pulse:
             self._heartbeat.beat()
 
     def _run(self) -> None:
+        self.send()
         while not self._closing.wait(_SECONDS):
             self.send()
             if not self._heartbeat.complaint():

@@ -288,7 +288,11 @@ def test_a_redis_that_keeps_nothing_is_told_of_and_worked_with(
     assert found.code == 0
     warnings = [each for each in found.json if each["verdict"] != "ok"]
     assert [(each["message"], each["remedy"]) for each in warnings] == [
-        ("this Redis keeps nothing through a restart", "turn on appendonly")
+        ("this Redis keeps nothing through a restart", "turn on appendonly"),
+        (
+            "none was seen within the last minute; no mailbox is overdue",
+            "run a worker and a beat (ingest up)",
+        ),
     ]
     assert polled.code == 0
     said = [line for line in log.read_text().splitlines() if "redis_may_forget" in line]

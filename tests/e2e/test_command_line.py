@@ -28,6 +28,7 @@ from ingest.cli.demo.messages import maildrops
 from ingest.cli.demo.server import DemoServer
 from ingest.events.schema import INGESTED, REHEARSED
 from ingest.settings import from_environment
+from ingest.state.presence import Presence
 from ingest.state.secrets import new_key
 from tests.servers import dovecot as dovecot_package
 from tests.servers.dovecot import Dovecot, Maildrop
@@ -382,6 +383,8 @@ def test_a_removed_mailbox_is_forgotten_and_its_messages_are_not(add: Run, run: 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(add: Run, run: Run) -> None:
     add("orders")
+    with open_application(from_environment()) as application:
+        Presence(application.redis).show()
 
     done = run("doctor", "--json")
 

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from ingest.observability import metrics, systemd
 from ingest.state.connect import connect
+from ingest.state.presence import Presence
 from ingest.tasks import pulse as pulse_module
 from ingest.tasks import tasks
 from ingest.tasks.pulse import Pulse
@@ -27,11 +28,10 @@ def test_a_hint_lies_in_the_workers_own_queue_and_is_forgotten_when_nobody_takes
 ) -> None:
     redis = worker.application.redis
     pulse = Pulse(app, redis, worker.heartbeat)
-    pulse.start()
     worker.heartbeat._last -= 1000
-    pulse.send()
+    pulse.start()
+    _wait(lambda: 0 < int(redis.ttl(pulse.queue.name)) <= 300)
     assert redis.llen(pulse.queue.name) == 1
-    assert 0 < redis.ttl(pulse.queue.name) <= 300
     assert not redis.keys("_kombu.binding.*pulse*")
     assert worker.heartbeat.complaint()
     tasks.pulse()
@@ -43,7 +43,6 @@ def test_nothing_is_put_back_of_what_a_killed_worker_had_taken(app: Celery, work
     redis = worker.application.redis
     pulse = Pulse(app, redis, worker.heartbeat)
     pulse.start()
-    pulse.send()
     taken: list[Message] = []
     with (
         app.connection_for_read() as connection,
@@ -52,6 +51,15 @@ def test_nothing_is_put_back_of_what_a_killed_worker_had_taken(app: Celery, work
         connection.drain_events(timeout=10)
         assert len(taken) == 1
         assert not redis.exists("unacked", pulse.queue.name)
+    pulse.close()
+
+
+def test_a_worker_is_seen_from_its_start_on(app: Celery, worker: Worker) -> None:
+    redis = worker.application.redis
+    pulse = Pulse(app, redis, worker.heartbeat)
+    assert not Presence(redis).seen()
+    pulse.start()
+    _wait(Presence(redis).seen)
     pulse.close()
 
 
