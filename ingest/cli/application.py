@@ -47,6 +47,20 @@ def opened_with_mailboxes() -> Iterator[Application]:
         yield application
 
 
+def starts_workers(settings: Settings) -> str:
+    """What starts a worker and a beat: here, or where the parts of a fleet run."""
+    return "ingest up" if settings.embedded else "ingest worker, ingest beat"
+
+
+def workers_missed(application: Application) -> str:
+    """What to do where no worker was seen that would poll a new mailbox; else nothing."""
+    from ingest.state.presence import Presence
+
+    if Presence(application.redis).seen():
+        return ""
+    return f"; none was seen within the last minute: {starts_workers(application.settings)}"
+
+
 @contextmanager
 def _valkey(settings: Settings) -> Iterator[None]:
     """The embedded Valkey, where it is used: it comes up while the rest is imported."""

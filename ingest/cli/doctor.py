@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from ingest.cli import output
+from ingest.cli.application import starts_workers
 from ingest.cli.shown import failure, pause, standing_of
 from ingest.cli.sign_in import named
 from ingest.errors import IngestError, StateError, StateUnavailable
@@ -264,7 +265,7 @@ def _workers(application: Application) -> Iterator[Finding]:
             "workers",
             "warning",
             f"none was seen within the last minute; {overdue}",
-            "run a worker and a beat (ingest up)",
+            f"run a worker and a beat: {starts_workers(application.settings)}",
         )
     elif late:
         yield Finding("workers", "warning", overdue, "run a beat, or more workers")
@@ -285,7 +286,7 @@ def _events(application: Application) -> Iterator[Finding]:
             "events",
             "warning",
             f"{output.counted(waiting, 'event')} wait, the oldest for {age / 60:.0f} minutes",
-            "run a worker (ingest up); if one runs, read its log",
+            "read the log of a worker that relays, or run one",
         )
     else:
         yield Finding("events", "ok", f"{waiting} wait for the stream {settings.events_stream}")

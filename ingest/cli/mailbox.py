@@ -9,7 +9,7 @@ import typer
 
 from ingest.cli import mailbox_apply, output
 from ingest.cli import mailbox_settings as settings
-from ingest.cli.application import opened_with_mailboxes
+from ingest.cli.application import opened_with_mailboxes, workers_missed
 from ingest.cli.changes import (
     forget,
     paused_by_hand,
@@ -89,11 +89,11 @@ def add(
             settings.announce(mailbox.delete)
         output.confirm(f"Poll {name} from now on?", yes=yes)
         register(application, mailbox)
-        kept = shown(application, mailbox)
+        kept, hint = shown(application, mailbox), workers_missed(application)
     if json:
         output.print_json(kept)
     else:
-        typer.echo(f"{name} is polled from now on by every worker (ingest up starts one)")
+        typer.echo(f"{name} is polled from now on by every worker{hint}")
 
 
 @app.command("set")

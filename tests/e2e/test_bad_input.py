@@ -291,7 +291,7 @@ def test_a_redis_that_keeps_nothing_is_told_of_and_worked_with(
         ("this Redis keeps nothing through a restart", "turn on appendonly"),
         (
             "none was seen within the last minute; no mailbox is overdue",
-            "run a worker and a beat (ingest up)",
+            "run a worker and a beat: ingest worker, ingest beat",
         ),
     ]
     assert polled.code == 0

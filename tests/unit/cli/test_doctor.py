@@ -35,7 +35,7 @@ def test_workers_are_not_said_to_be_well_where_none_was_seen(
 
     assert none["verdict"] == "warning"
     assert none["message"] == "none was seen within the last minute; no mailbox is overdue"
-    assert none["remedy"] == "run a worker and a beat (ingest up)"
+    assert none["remedy"] == "run a worker and a beat: ingest worker, ingest beat"
     assert one["verdict"] == "ok"
     assert one["message"] == "no mailbox is overdue, 0 in a session"
 
