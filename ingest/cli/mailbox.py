@@ -279,7 +279,8 @@ def remove(
 def reseal(*, json: output.Json = False) -> None:
     """Seal all passwords anew with the first key, so that no other key is needed.
 
-    To change keys: put the new one first, wherever mail-ingest runs; reseal; drop the old ones.
+    To change keys: put the new one behind the old one, wherever mail-ingest runs, so that all can
+    open what it will seal; then before it; reseal; drop the old one.
     A mailbox whose password no key opens is named. JSON: {"resealed": 2}.
     """
     failure: RegistryError | None = None
