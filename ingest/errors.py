@@ -3,6 +3,7 @@
     IngestError
     ├── SettingsError            a setting or an argument is wrong
     ├── RegistryError            a mailbox is unknown, configured twice, or its secret unreadable
+    │   ├── MailboxUnreadable    its settings are of a newer version, or damaged
     │   └── MailboxPaused        it is not polled until a person resumes it
     ├── LocalProtocolError       we broke POP3: a bug of ours, or an argument with CR, LF or NUL
     ├── SessionError             one session with one POP3 server failed
@@ -61,6 +62,10 @@ class RegistryError(IngestError):
 
     code = "registry"
     exit_code = 4
+
+
+class MailboxUnreadable(RegistryError):
+    """The mailbox's settings are of a newer version, or damaged: others can poll it, or nobody."""
 
 
 class MailboxPaused(RegistryError):

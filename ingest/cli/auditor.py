@@ -94,7 +94,7 @@ class Auditor:
 
     def vanished(self) -> Iterator[Finding]:
         """After `everything`: what the ledger has of that time, and no commit object in the log."""
-        mailboxes = [self._mailbox] if self._mailbox else self._known_mailboxes()
+        mailboxes = [self._mailbox] if self._mailbox else self._application.registry.ids()
         since = self._begin.timestamp() if self._begin else 0.0
         for mailbox in mailboxes:
             beginnings = bytes(self._seen.pop(mailbox, b""))
@@ -103,9 +103,6 @@ class Auditor:
             }
             for unseen in self._custodian.unseen(mailbox, since, self._until, seen):
                 yield self._vanished(mailbox, unseen)
-
-    def _known_mailboxes(self) -> Iterator[str]:
-        return (mailbox.id for mailbox in self._application.registry.list())
 
     def _wanted(self, record: Record) -> bool:
         if self._mailbox not in {"", record.mailbox}:

@@ -70,10 +70,14 @@ def put_in_place(
 def forget(application: Application, mailbox: Mailbox) -> None:
     """Forget a mailbox, and what Redis knows of it; what is stored of it stays.
 
+    Args:
+        application: the parts.
+        mailbox: as the caller found it.
+
     Raises:
-        RegistryError: there is none.
+        RegistryError: it was changed or removed since.
     """
-    application.registry.remove(mailbox.id)
+    application.registry.remove(mailbox)
     application.schedule.unschedule(mailbox.id, mailbox.group)
     application.ledger.drop(mailbox.id)
     application.canaries.drop(mailbox.id)

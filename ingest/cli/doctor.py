@@ -191,16 +191,18 @@ def _clock(subject: str, skew: float) -> Iterator[Finding]:
 
 
 def _mailboxes(application: Application) -> Iterator[Finding]:
-    mailboxes = application.registry.list()
+    mailboxes, unreadable = application.registry.list(), application.registry.unreadable()
+    for error in unreadable:
+        yield Finding.of("mailboxes", error)
     told = 0
     for mailbox in mailboxes:
         for finding in _mailbox(application, mailbox):
             told += 1
             if told <= _MOST_MAILBOXES:
                 yield finding
-    if not mailboxes:
+    if not mailboxes and not unreadable:
         yield Finding("mailboxes", "ok", "none yet: ingest mailbox add NAME pop3s://USER@HOST")
-    elif not told:
+    elif not told and not unreadable:
         many = output.counted(len(mailboxes), "mailbox", "mailboxes")
         yield Finding("mailboxes", "ok", f"{many}, no session fails, every password can be read")
     elif told > _MOST_MAILBOXES:

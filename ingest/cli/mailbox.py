@@ -162,12 +162,14 @@ def set_(
 
 @app.command("list")
 def list_(*, json: output.Json = False) -> None:
-    """List the mailboxes.
+    """List the mailboxes. Those that this version can't read are named on standard error.
 
     JSON: an array of mailboxes.
     """
     with opened_with_mailboxes() as application:
         mailboxes = [shown(application, mailbox) for mailbox in application.registry.list()]
+        for error in application.registry.unreadable():
+            output.print_error(error)
     if json:
         output.print_json(mailboxes)
         return
@@ -286,6 +288,8 @@ def reseal(*, json: output.Json = False) -> None:
     failure: RegistryError | None = None
     resealed = 0
     with opened_with_mailboxes() as application:
+        for failure in application.registry.unreadable():
+            output.print_error(failure)
         for mailbox in application.registry.list():
             try:
                 with named(mailbox):

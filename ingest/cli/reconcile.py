@@ -89,7 +89,7 @@ def _read_back(application: Application, begin: datetime | None) -> Reconciled:
     counted = CountedStore(application.store)
     checkpoint = application.checkpoints.read()
     accepted = checkpoint.before if checkpoint else None
-    polled = {mailbox.id for mailbox in application.registry.list()}
+    polled = application.registry.ids()
     fraction = along(begin, application.store.now())
     started = time.monotonic()
     with bar() as show:

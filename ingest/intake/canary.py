@@ -8,7 +8,13 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from ingest.errors import IngestError, RegistryError, SignInRefused, StateError
+from ingest.errors import (
+    IngestError,
+    MailboxUnreadable,
+    RegistryError,
+    SignInRefused,
+    StateError,
+)
 from ingest.intake.ports import Mailboxes
 from ingest.intake.probe import Recognition, Seal, compose, new_probe
 from ingest.intake.relay import OutboxEvent
@@ -109,6 +115,9 @@ class Canaries:
             return
         try:
             mailbox = self._mailboxes.get(mailbox_id)
+        except MailboxUnreadable as error:  # another worker may be newer
+            log.warning("canary_not_sent", mailbox=mailbox_id, code=error.code, reason=str(error))
+            return
         except RegistryError:
             self._state.drop(mailbox_id)
             return

@@ -15,6 +15,7 @@ from ingest.errors import (
     IngestError,
     LeaseLost,
     MailboxPaused,
+    MailboxUnreadable,
     MaildropBusy,
     RegistryError,
     SessionError,
@@ -143,6 +144,8 @@ class Poller:
     def _active(self, lease: Lease) -> Mailbox:
         try:
             mailbox = self._mailboxes.get(lease.mailbox)
+        except MailboxUnreadable:
+            raise  # another worker may be newer
         except RegistryError:  # who removed it died before it left the schedule
             self._schedule.unschedule(lease.mailbox, lease.group)
             raise

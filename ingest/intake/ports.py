@@ -282,6 +282,7 @@ class Mailboxes(Protocol):
         """One mailbox.
 
         Raises:
+            MailboxUnreadable: this version can't read it.
             RegistryError: there is none of that name or id.
         """
 

@@ -5,24 +5,29 @@ a hash has the mailboxes and another one has the claims, a name and an account e
 mailboxes may share. Of changes at the same time Redis decides which one stands: it takes a change
 only of what the caller saw, and who was too late gives the store back what Redis knows.
 
-Workers of two versions may be at work: what a newer one says of a mailbox and this one does not
-know stays as it is.
+Workers of two versions may be at work: a mailbox that this one can't read is said, and left to the
+others.
 """
 
 from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 from redis import Redis
 
-from ingest.errors import ObjectMissing, RegistryError
+from ingest.errors import MailboxUnreadable, ObjectMissing, RegistryError
 from ingest.intake.ports import ObjectStore
 from ingest.model import Mailbox, name_claim
+from ingest.state import mailbox_json
 from ingest.state.commands import CHUNK, PREFIX, Commands, text
+
+log = structlog.get_logger()
 
 _FOLDER: Final = "mailboxes/"
 _SETTINGS_OCTETS_MAX: Final = 256 * 1024  # of one mailbox
@@ -31,8 +36,7 @@ _SETTINGS_OCTETS_MAX: Final = 256 * 1024  # of one mailbox
 class Restored(NamedTuple):
     """What `restore` changed in Redis."""
 
-    added: list[Mailbox]
-    removed: list[Mailbox]
+    removed: list[Mailbox]  # with no more than their identity
     refused: list[str]  # one sentence for each object that is no mailbox, or is one twice
 
 
@@ -70,78 +74,80 @@ class Registry:
         Raises:
             RegistryError: it was changed or removed since; or another one has its name or account.
         """
-        kept = self._seen(mailbox.id)
-        if msgspec.json.decode(kept, type=Mailbox) != seen:
-            raise _outrun(mailbox)
-        return self._keep(mailbox, kept)
+        return self._keep(mailbox, self._unchanged(seen))
 
     def get(self, name_or_id: str) -> Mailbox:
         """One mailbox.
 
         Raises:
+            MailboxUnreadable: this version can't read it.
             RegistryError: there is none of that name or id.
         """
-        seen = self._known(name_or_id)
+        mailbox = name_or_id
+        seen = self._known(mailbox)
         if not seen:
             found: bytes | None = self._redis.run("HGET", self._claims, name_claim(name_or_id))
-            seen = self._seen(text(found) if found else name_or_id)
-        return msgspec.json.decode(seen, type=Mailbox)
+            mailbox = text(found) if found else name_or_id
+            seen = self._seen(mailbox)
+        return mailbox_json.decode(mailbox, seen)
 
     def list(self) -> Sequence[Mailbox]:
-        """All mailboxes, in the order of their names."""
-        found: dict[bytes, bytes] = {}
-        cursor = 0
-        while True:
-            cursor, page = self._redis.run("HSCAN", self._mailboxes, cursor, "COUNT", CHUNK)
-            found |= page
-            if not cursor:
-                break
-        mailboxes = (msgspec.json.decode(seen, type=Mailbox) for seen in found.values())
+        """All mailboxes but the unreadable ones, which are logged, in the order of their names."""
+        mailboxes, unreadable = self._read_all()
+        for mailbox, error in unreadable.items():
+            log.error("mailbox_unreadable", mailbox=mailbox, reason=str(error), remedy=error.remedy)
         return sorted(mailboxes, key=lambda mailbox: (mailbox.name, mailbox.id))
 
-    def remove(self, name_or_id: str) -> Mailbox:
-        """Forget a mailbox: its settings, not what was committed of it. Returns what it was.
+    def unreadable(self) -> Collection[MailboxUnreadable]:
+        """Why this version can't read some mailboxes, for each of them."""
+        return self._read_all()[1].values()
+
+    def ids(self) -> Collection[str]:
+        """The ids of all mailboxes, also of those that this version can't read."""
+        return self._all().keys()
+
+    def remove(self, seen: Mailbox) -> None:
+        """Forget a mailbox: its settings, not what was committed of it.
+
+        Args:
+            seen: as the caller found it.
 
         Raises:
-            RegistryError: there is none of that name or id.
+            RegistryError: it was changed or removed since.
         """
-        mailbox = self.get(name_or_id)
-        self._store.delete([_key(mailbox.id)])
-        self._forget(mailbox.id)
-        self._store.delete([_key(mailbox.id)])  # a change between the two may have put it again
-        return mailbox
+        kept = self._unchanged(seen)
+        self._store.delete([_key(seen.id)])
+        if not self._register(seen.id, kept, b""):
+            self._undo(seen.id, kept)
+            raise _outrun(seen)
+        self._store.delete([_key(seen.id)])  # a change between the two may have put it again
 
     def restore(self, going_on: Callable[[], None] = lambda: None) -> Restored:
         """Make Redis know exactly the mailboxes that the store has.
 
         Calls `going_on` before each, and ends where that raises.
         """
-        restored = Restored([], [], [])
+        restored = Restored([], [])
         stored = set[str]()
         for item in self._store.list(_FOLDER):
             going_on()
             try:
-                mailbox, new = self._take_in(item.key)
+                stored.add(self._take_in(item.key))
             except ObjectMissing:
                 continue  # removed since it was listed
             except (RegistryError, msgspec.MsgspecError) as error:
                 restored.refused.append(f"{item.key}: {str(error).splitlines()[0]}")
-                continue
-            stored.add(mailbox.id)
-            if new:
-                restored.added.append(mailbox)
-        for mailbox in self.list():
-            if mailbox.id not in stored and not self._is_stored(mailbox.id):
-                self._forget(mailbox.id)
-                restored.removed.append(mailbox)
+        for known in self.ids():
+            if known not in stored and not self._is_stored(known):
+                restored.removed.extend(self._forget(known))
         return restored
 
     def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
         self._refuse_taken(mailbox)
-        settings = _encoded(mailbox, seen)
+        settings = mailbox_json.encode(mailbox, seen)
         self._store.put(_key(mailbox.id), settings)
         try:
-            if not self._register(mailbox, seen, settings):
+            if not self._register(mailbox.id, seen, settings):
                 raise _outrun(mailbox)
         except RegistryError:  # another one was quicker
             self._undo(mailbox.id, seen)
@@ -164,46 +170,46 @@ class Registry:
     def _lost(self) -> bool:
         return not self._redis.run("EXISTS", self._redis.key("epoch"))
 
-    def _take_in(self, key: str) -> tuple[Mailbox, bool]:
-        """Let Redis know a mailbox as the store has it: which, and whether Redis did not know it.
+    def _take_in(self, key: str) -> str:
+        """Let Redis know a mailbox as the store has it; its id.
 
         Asked for before the store is read: what is written meanwhile is newer.
         """
         while True:
             seen = self._known(key.removeprefix(_FOLDER).removesuffix(".json"))
             mailbox, settings = self._read(key)
-            if seen == settings or self._register(mailbox, seen, settings):
-                return mailbox, not seen
+            if seen == settings or self._register(mailbox.id, seen, settings):
+                return mailbox.id
 
-    def _register(self, mailbox: Mailbox, seen: bytes, settings: bytes) -> bool:
+    def _register(self, mailbox: str, seen: bytes, settings: bytes) -> bool:
         """Let Redis know the mailbox, if what it knew is what was seen; False: it is not.
 
         Args:
-            mailbox: as it shall be.
+            mailbox: its id.
             seen: its JSON that Redis knew; empty: it knew none.
-            settings: its JSON that Redis shall know.
+            settings: its JSON that Redis shall know; empty: it shall know none.
 
         Raises:
             RegistryError: another one has its name or its account.
         """
-        old = msgspec.json.decode(seen, type=Mailbox).claims if seen else []
+        old, new = mailbox_json.claims(seen), mailbox_json.claims(settings)
         answer = self._redis.call(
             "register",
             [self._mailboxes, self._claims],
-            [mailbox.id, seen, settings, len(old), *old, *mailbox.claims],
+            [mailbox, seen, settings, len(old), *old, *new],
         )
         if len(answer) > 1:
-            raise self._taken(mailbox, text(answer[0]), text(answer[1]))
+            raise self._taken(mailbox_json.identity(settings), text(answer[0]), text(answer[1]))
         return bool(answer[0] == b"done")
 
-    def _forget(self, mailbox: str) -> None:
+    def _forget(self, mailbox: str) -> Sequence[Mailbox]:
+        """Let Redis know the mailbox no more; what it was, if that can be read."""
+        forgotten: Sequence[Mailbox] = ()
         while seen := self._known(mailbox):
-            held = msgspec.json.decode(seen, type=Mailbox).claims
-            self._redis.call(
-                "register",
-                [self._mailboxes, self._claims],
-                [mailbox, seen, "", len(held), *held],
-            )
+            with suppress(msgspec.MsgspecError):
+                forgotten = [mailbox_json.identity(seen)]
+            self._register(mailbox, seen, b"")
+        return forgotten
 
     def _refuse_taken(self, mailbox: Mailbox) -> None:
         wanted = mailbox.claims
@@ -213,13 +219,46 @@ class Registry:
                 raise self._taken(mailbox, claim, text(owner))
 
     def _taken(self, mailbox: Mailbox, claim: str, owner: str) -> RegistryError:
-        existing = self._redis.run("HGET", self._mailboxes, owner)
-        name = msgspec.json.decode(existing, type=Mailbox).name if existing else owner
+        name = owner
+        with suppress(msgspec.MsgspecError):  # it is removed, or damaged
+            name = mailbox_json.identity(self._known(owner)).name
         what = "the name" if claim == name_claim(mailbox.name) else "the account"
         return RegistryError(
             f"mailbox {name!r} ({owner}) has {what} of the mailbox {mailbox.name!r} already",
             remedy=f"change {name!r}, or remove it first",
         )
+
+    def _all(self) -> Mapping[str, bytes]:
+        """The JSON of all mailboxes that Redis knows, by their ids."""
+        found: dict[bytes, bytes] = {}
+        cursor = 0
+        while True:
+            cursor, page = self._redis.run("HSCAN", self._mailboxes, cursor, "COUNT", CHUNK)
+            found |= page
+            if not cursor:
+                return {text(mailbox): settings for mailbox, settings in found.items()}
+
+    def _read_all(self) -> tuple[Sequence[Mailbox], Mapping[str, MailboxUnreadable]]:
+        """All mailboxes, and why some can't be read, by their ids."""
+        mailboxes: list[Mailbox] = []
+        unreadable: dict[str, MailboxUnreadable] = {}
+        for mailbox, settings in self._all().items():
+            try:
+                mailboxes.append(mailbox_json.decode(mailbox, settings))
+            except MailboxUnreadable as error:
+                unreadable[mailbox] = error
+        return mailboxes, unreadable
+
+    def _unchanged(self, seen: Mailbox) -> bytes:
+        """The JSON that Redis knows of the mailbox.
+
+        Raises:
+            RegistryError: it is not what was seen any more.
+        """
+        kept = self._seen(seen.id)
+        if mailbox_json.decode(seen.id, kept) != seen:
+            raise _outrun(seen)
+        return kept
 
     def _known(self, mailbox: str) -> bytes:
         """What Redis knows of the mailbox; empty: nothing."""
@@ -236,7 +275,7 @@ class Registry:
 
     def _read(self, key: str) -> tuple[Mailbox, bytes]:
         settings = b"".join(self._store.read(key, octets=_SETTINGS_OCTETS_MAX))
-        mailbox = msgspec.json.decode(settings, type=Mailbox)
+        mailbox = mailbox_json.identity(settings)
         if _key(mailbox.id) != key:
             raise RegistryError(f"it holds mailbox {mailbox.id!r}")
         return mailbox, settings
@@ -255,19 +294,6 @@ def _outrun(mailbox: Mailbox) -> RegistryError:
         f"mailbox {mailbox.name!r} was changed or removed by somebody else meanwhile",
         remedy="look at it, and try again",
     )
-
-
-def _encoded(mailbox: Mailbox, seen: bytes) -> bytes:
-    """Its JSON. Of what was seen, all stays as it was but for what this change is about."""
-    ours = msgspec.json.encode(mailbox)
-    if not seen:
-        return ours
-    before = msgspec.json.decode(seen, type=Mailbox)
-    kept = msgspec.json.decode(seen, type=dict[str, msgspec.Raw])
-    for name in Mailbox.__struct_fields__:
-        if getattr(mailbox, name) != getattr(before, name):
-            kept.pop(name, None)
-    return msgspec.json.encode(msgspec.json.decode(ours, type=dict[str, msgspec.Raw]) | kept)
 
 
 def _key(mailbox: str) -> str:

@@ -307,6 +307,27 @@ def test_a_change_that_somebody_makes_meanwhile_is_seen_and_put_right(
     assert (there(application)["a"].tenant, there(application)["a"].paused) == ("t", "by hand")
 
 
+def test_what_somebody_takes_over_meanwhile_is_not_pruned(
+    application: Application, ingest: Ingest, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest("mailbox", "apply", declare(entry("a"), entry("b")))
+    seen = there(application)["a"]
+    remove, meanwhile = type(application.registry).remove, iter([""])
+
+    def outrun(registry: Any, removed: Mailbox) -> None:  # noqa: ANN401
+        for nobody in meanwhile:
+            registry.update(msgspec.structs.replace(seen, source=nobody), seen=seen)
+        remove(registry, removed)
+
+    monkeypatch.setattr(type(application.registry), "remove", outrun)
+    assert ingest("mailbox", "apply", declare(entry("b")), "--prune").code == 0
+    assert {name: each.source for name, each in there(application).items()} == {
+        "a": "",
+        "b": "file",
+    }
+    assert application.schedule.depth().scheduled == 2
+
+
 def test_what_somebody_adds_meanwhile_is_told_together_with_what_became_of_the_rest(
     application: Application, ingest: Ingest, declare: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,13 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-from ingest.errors import ConnectionFailed, RegistryError, SignInRefused, StateUnavailable
+from ingest.errors import (
+    ConnectionFailed,
+    MailboxUnreadable,
+    RegistryError,
+    SignInRefused,
+    StateUnavailable,
+)
 from ingest.intake.canary import EVERY_SECONDS, MISSING_SECONDS, Canaries
 from ingest.intake.relay import OutboxEvent
 from ingest.model import Mailbox, Submission
@@ -233,6 +239,19 @@ def test_a_mailbox_that_is_gone_or_no_canary_any_more_is_looked_after_no_longer(
         world.canaries.take_turn(mailbox_id)
     assert not world.submitted
     assert not world.state.hosts()
+
+
+def test_a_canary_that_only_a_newer_worker_can_read_stays_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_tomorrow(_: str) -> Mailbox:
+        raise MailboxUnreadable("mailbox mb-a has settings that this version can't read")
+
+    monkeypatch.setattr(world.mailboxes, "get", of_tomorrow)
+    with capture_logs() as logs:
+        world.canaries.take_turn("mb-a")
+    assert [line["event"] for line in logs] == ["canary_not_sent"]
+    assert world.state.hosts() == {"mb-a": HOST}
 
 
 def test_only_canaries_are_looked_after(world: World) -> None:

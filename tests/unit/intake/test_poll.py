@@ -14,6 +14,7 @@ from ingest.errors import (
     ConnectionFailed,
     LeaseLost,
     MailboxPaused,
+    MailboxUnreadable,
     MaildropBusy,
     RegistryError,
     SignInRefused,
@@ -341,3 +342,21 @@ def test_a_mailbox_whose_password_was_changed_meanwhile_is_not_paused_for_the_ol
     fleet.poller._run_session = change_meanwhile
     assert fleet.poll() == 1
     assert fleet.mailboxes.known["mb-a"] == changed
+
+
+def test_a_mailbox_that_only_a_newer_worker_can_read_stays_in_the_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = Fleet("a", "b")
+    get = fleet.mailboxes.get
+
+    def of_tomorrow(name_or_id: str) -> Mailbox:
+        if name_or_id == "mb-a":
+            raise MailboxUnreadable("mailbox mb-a has settings that this version can't read")
+        return get(name_or_id)
+
+    monkeypatch.setattr(fleet.mailboxes, "get", of_tomorrow)
+    assert fleet.poll() == 2
+    assert fleet.polled == ["mb-b"]
+    assert 200 < (fleet.due_in("mb-a") or 0) < 400
+    assert b"this version can't read" in fleet.schedule.standing("mb-a")

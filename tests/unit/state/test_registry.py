@@ -5,8 +5,9 @@ from collections.abc import Collection
 import msgspec
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
-from ingest.errors import RegistryError, StoreUnavailable
+from ingest.errors import MailboxUnreadable, RegistryError, StoreUnavailable
 from ingest.model import Mailbox, Submission
 from ingest.state.commands import Commands
 from ingest.state.registry import Registry, new_mailbox_id
@@ -50,10 +51,11 @@ def test_mailboxes_are_listed_by_their_names(registry: Registry) -> None:
 
 
 def test_an_unknown_mailbox_is_named_with_what_to_do(registry: Registry) -> None:
-    for ask in (registry.get, registry.remove):
-        with pytest.raises(RegistryError, match="no mailbox 'x'") as caught:
-            ask("x")
-        assert caught.value.remedy
+    with pytest.raises(RegistryError, match="no mailbox 'x'") as caught:
+        registry.get("x")
+    assert caught.value.remedy
+    with pytest.raises(RegistryError, match="no mailbox 'mb-x'"):
+        registry.remove(mailbox("x"))
     with pytest.raises(RegistryError):
         registry.update(mailbox("x"), seen=mailbox("x"))
 
@@ -129,7 +131,7 @@ def test_of_two_changes_at_once_the_first_stands_and_the_other_is_refused(
         slow.update(changed(one, name="slow"), seen=one)
     assert caught.value.remedy
     assert [box.name for box in quick.list()] == ["quick"]
-    assert slow.restore() == ([], [], [])
+    assert slow.restore() == ([], [])
     for name in ("a", "slow"):
         quick.add(changed(one, id=f"mb-new-{name}", name=name, username=name))
 
@@ -149,30 +151,48 @@ def test_a_mailbox_removed_while_it_is_changed_stays_removed_unless_redis_lost_i
     make_whole(client)
     person, worker = Registry(client, store), Registry(client, store)
     one = person.add(mailbox("a"))
-    meanwhile = client.flushall if lost else lambda: person.remove("a")
+    meanwhile = client.flushall if lost else lambda: person.remove(one)
     monkeypatch.setattr(worker, "_refuse_taken", lambda _: meanwhile())
     with pytest.raises(RegistryError):
         worker.update(changed(one, paused="by a worker"), seen=one)
     assert person.list() == []
-    assert person.restore().added == ([one] if lost else [])
+    person.restore()
+    assert person.list() == ([one] if lost else [])
 
 
-def test_a_mailbox_changed_while_it_is_removed_stays_removed(
-    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+def test_a_mailbox_changed_since_it_was_seen_is_not_removed(
+    registry: Registry, store: MemoryStore
+) -> None:
+    one = registry.add(mailbox("a"))
+    two = registry.update(changed(one, delete="never"), seen=one)
+    with pytest.raises(RegistryError, match="meanwhile"):
+        registry.remove(one)
+    assert registry.list() == [two]
+    assert list(store.objects) == ["mailboxes/mb-a.json"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_mailbox_changed_while_it_is_removed_stays_as_it_was_changed(
+    client: Redis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, *, late: bool
 ) -> None:
     person, worker = Registry(client, store), Registry(client, store)
     one = person.add(mailbox("a"))
+    two = changed(one, paused="by a worker")
     delete = store.delete
 
     def slowly(keys: Collection[str]) -> None:
-        delete(keys)
+        if late:
+            delete(keys)
         if worker.list() == [one]:
-            worker.update(changed(one, paused="by a worker"), seen=one)
+            worker.update(two, seen=one)
+        if not late:
+            delete(keys)
 
     monkeypatch.setattr(store, "delete", slowly)
-    person.remove("a")
-    assert person.list() == []
-    assert store.objects == {}
+    with pytest.raises(RegistryError, match="meanwhile"):
+        person.remove(one)
+    assert person.list() == [two]
+    assert msgspec.json.decode(store.objects["mailboxes/mb-a.json"], type=Mailbox) == two
 
 
 def test_a_change_while_mailboxes_are_read_back_stands(
@@ -200,7 +220,7 @@ def test_a_mailbox_added_while_the_store_was_listed_is_not_taken_for_a_removed_o
 ) -> None:
     one = registry.add(mailbox("a"))
     monkeypatch.setattr(store, "list", lambda _: iter(()))
-    assert registry.restore() == ([], [], [])
+    assert registry.restore() == ([], [])
     assert registry.list() == [one]
 
 
@@ -217,7 +237,7 @@ def test_a_removed_mailbox_is_gone_and_its_account_can_be_added_again(
     registry: Registry, store: MemoryStore
 ) -> None:
     one = registry.add(mailbox("a"))
-    assert registry.remove("a") == one
+    registry.remove(one)
     assert store.objects == {}
     assert registry.list() == []
     registry.add(changed(one, id="mb-b"))
@@ -225,9 +245,8 @@ def test_a_removed_mailbox_is_gone_and_its_account_can_be_added_again(
 
 def test_an_empty_redis_gets_the_mailboxes_of_the_store(client: Redis, registry: Registry) -> None:
     mailboxes = [registry.add(mailbox(name)) for name in "ab"]
-    assert registry.restore() == ([], [], [])
     client.flushall()
-    assert registry.restore() == (mailboxes, [], [])
+    assert registry.restore() == ([], [])
     assert registry.list() == mailboxes
     with pytest.raises(RegistryError):
         registry.add(changed(mailboxes[0], id="mb-c"))
@@ -239,7 +258,10 @@ def test_a_rolled_back_redis_is_made_equal_to_the_store(
     removed, edited = registry.add(mailbox("a")), registry.add(mailbox("b"))
     store.delete(["mailboxes/mb-a.json"])
     store.put("mailboxes/mb-b.json", msgspec.json.encode(changed(edited, name="new")))
-    assert registry.restore() == ([], [removed], [])
+    restored = registry.restore()
+    assert [one.id for one in restored.removed] == [removed.id]
+    assert [one.group for one in restored.removed] == [removed.group]
+    assert restored.refused == []
     assert [one.name for one in registry.list()] == ["new"]
 
 
@@ -251,7 +273,7 @@ def test_an_object_that_is_no_mailbox_holds_up_no_other(
     store.put("mailboxes/mb-b.json", msgspec.json.encode(mailbox("b")))
     store.put("mailboxes/mb-c.json", msgspec.json.encode(changed(mailbox("b"), id="mb-c")))
     restored = registry.restore()
-    assert [one.id for one in restored.added] == ["mb-b"]
+    assert [one.id for one in registry.list()] == ["mb-b"]
     assert [sentence.split(":")[0] for sentence in restored.refused] == [
         "mailboxes/mb-0.json",
         "mailboxes/mb-1.json",
@@ -297,6 +319,78 @@ def test_what_a_newer_version_says_of_a_mailbox_survives_a_restoration_by_this_o
 ) -> None:
     newer = of_a_newer_version(mailbox("a"))
     store.put("mailboxes/mb-a.json", newer)
-    assert registry.restore().added == [mailbox("a")]
+    registry.restore()
+    assert registry.list() == [mailbox("a")]
     assert Commands(client).run("HGET", "mail-ingest:mailboxes", "mb-a") == newer
-    assert registry.restore().added == []
+
+
+UNREADABLE: dict[str, dict[str, object]] = {
+    "an encryption of tomorrow": {"tls": "quantum"},
+    "a rule of tomorrow": {"delete": "after mass"},
+    "another kind of setting": {"port": 995, "paused": {"until": 2030}},
+}
+
+
+@pytest.fixture(params=UNREADABLE)
+def unreadable(request: pytest.FixtureRequest, registry: Registry, store: MemoryStore) -> bytes:
+    """Settings of the mailbox `a` that this version can't read; `b` is beside it."""
+    fields = msgspec.json.decode(msgspec.json.encode(mailbox("a")))
+    settings = msgspec.json.encode({**fields, **UNREADABLE[request.param]})
+    store.put("mailboxes/mb-a.json", settings)
+    store.put("mailboxes/mb-b.json", msgspec.json.encode(mailbox("b")))
+    registry.restore()
+    return settings
+
+
+def test_a_mailbox_that_this_version_can_not_read_holds_up_no_other_and_is_said(
+    registry: Registry, unreadable: bytes
+) -> None:
+    del unreadable
+    with capture_logs() as logs:
+        assert registry.list() == [mailbox("b")]
+    assert [(line["event"], line["mailbox"]) for line in logs] == [("mailbox_unreadable", "mb-a")]
+    (said,) = registry.unreadable()
+    assert str(said).startswith("mailbox 'a' (mb-a) has settings that this version can't read: ")
+    for ask in ("a", "mb-a"):
+        with pytest.raises(MailboxUnreadable):
+            registry.get(ask)
+
+
+def test_a_mailbox_that_this_version_can_not_read_is_left_as_it_is(
+    registry: Registry, store: MemoryStore, client: Redis, unreadable: bytes
+) -> None:
+    one = mailbox("a")
+    for refused in (
+        lambda: registry.add(changed(mailbox("c"), name="a")),
+        lambda: registry.update(changed(one, delete="never"), seen=one),
+        lambda: registry.remove(one),
+    ):
+        with pytest.raises(RegistryError, match="mailbox 'a'"):
+            refused()
+    client.flushall()
+    assert registry.restore() == ([], [])
+    assert set(registry.ids()) == {"mb-a", "mb-b"}
+    assert store.objects["mailboxes/mb-a.json"] == unreadable
+    assert client.hget("mail-ingest:mailboxes", "mb-a") == unreadable
+
+
+def test_a_mailbox_that_this_version_can_not_read_is_gone_where_the_store_has_it_no_more(
+    registry: Registry, store: MemoryStore, unreadable: bytes
+) -> None:
+    del unreadable
+    store.delete(["mailboxes/mb-a.json"])
+    assert [one.group for one in registry.restore().removed] == [mailbox("a").group]
+    assert set(registry.ids()) == {"mb-b"}
+    registry.add(mailbox("a"))
+
+
+def test_octets_in_redis_that_are_no_mailbox_hold_up_no_other_and_are_put_right(
+    registry: Registry, client: Redis
+) -> None:
+    one = registry.add(mailbox("a"))
+    client.hset("mail-ingest:mailboxes", "mb-a", b"{")
+    client.hset("mail-ingest:mailboxes", "mb-x", b"[]")
+    assert registry.list() == []
+    assert len(registry.unreadable()) == 2
+    assert registry.restore() == ([], [])
+    assert registry.list() == [one]
