@@ -14,6 +14,7 @@ from ingest.objects.keys import begun
 from ingest.objects.sample import pick
 from ingest.objects.spot_check import spot_check
 from ingest.objects.sweep import sweep as sweep_store
+from ingest.state.orphans import Orphans
 from ingest.tasks.app import HINT_SECONDS, POLL, app
 from ingest.tasks.clock import MOST_HINTS
 from ingest.tasks.pulse import TASK as PULSE
@@ -101,9 +102,14 @@ def read_back() -> None:
 
 @app.task(name="sweep")
 def sweep() -> None:
-    """Remove what batches left behind that were never committed, from the last sweep's end on."""
+    """Remove what batches left behind that were never committed, from the last sweep's end on.
+
+    And from Redis, what mailboxes left that are no more.
+    """
     worker = current()
     application, cursor = worker.application, worker.application.sweep_cursor
+    if dropped := Orphans(application.redis).drop(worker.heartbeat.beat):
+        log.info("orphans_dropped", keys=dropped)
     after = settled = cursor.read()
     while True:
         worker.heartbeat.beat()

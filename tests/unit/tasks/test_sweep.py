@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 from ulid import ULID
 
 from ingest.objects import keys
@@ -15,6 +16,7 @@ from ingest.objects.probe import Store
 from ingest.objects.sweep import Swept
 from ingest.tasks import tasks
 from ingest.tasks.worker import Worker
+from tests.fakes.mail_values import record
 from tests.fakes.memory_store import MemoryStore
 
 
@@ -55,3 +57,12 @@ def test_a_sweep_of_several_calls_remembers_no_place_behind_one_that_waits(
     tasks.sweep()
     assert asked == ["", "mail/c", "mail/e"]
     assert worker.application.sweep_cursor.read() == "mail/b"
+
+
+def test_a_sweep_forgets_what_redis_has_of_a_mailbox_that_is_no_more(worker: Worker) -> None:
+    application = worker.application
+    application.ledger.restore("batch", [record("one", unique_id="u1")])
+    with capture_logs() as logs:
+        tasks.sweep()
+    assert application.ledger.known("mb-a", ["u1"]) == {}
+    assert {"event": "orphans_dropped", "log_level": "info", "keys": 3} in logs

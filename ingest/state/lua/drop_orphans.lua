@@ -1,0 +1,14 @@
+-- Forget what is left of mailboxes that are no more.
+-- KEYS: epoch, run id, mailboxes, standing
+-- ARGV: mailbox and a key of it in turn
+-- Returns how many keys were dropped. None, while Redis may lack mailboxes that the store has.
+if not whole(KEYS[1], KEYS[2]) then
+  return 0
+end
+local dropped = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[3], ARGV[i]) == 0 then
+    dropped = dropped + redis.call('UNLINK', ARGV[i + 1]) + redis.call('HDEL', KEYS[4], ARGV[i])
+  end
+end
+return dropped
