@@ -56,7 +56,8 @@ def release(*, json: output.Json = False) -> None:
 
 
 def _print(reason: str, *, json: bool) -> None:
-    if json:
-        output.print_json({"reason": reason})
-    else:
-        typer.echo(f"nothing is deleted: {reason}" if reason else "messages may be deleted")
+    output.print_outcome(
+        {"reason": reason},
+        f"nothing is deleted: {reason}" if reason else "messages may be deleted",
+        json=json,
+    )

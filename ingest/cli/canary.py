@@ -88,10 +88,9 @@ def set_(
             output.say(f"{found.host} took a probe")
         application.canaries.begin(mailbox)
         kept = _shown(application, mailbox, found)
-    if json:
-        output.print_json(kept)
-    else:
-        typer.echo(f"{kept.name} gets a probe every five minutes from now on")
+    output.print_outcome(
+        kept, f"{kept.name} gets a probe every five minutes from now on", json=json
+    )
 
 
 @app.command("list")
@@ -140,10 +139,7 @@ def send(name: Name, *, json: output.Json = False) -> None:
         with named(mailbox):
             application.canaries.send(mailbox)
         kept = _shown(application, mailbox, found)
-    if json:
-        output.print_json(kept)
-    else:
-        typer.echo(f"{found.host} took a probe to {mailbox.name}")
+    output.print_outcome(kept, f"{found.host} took a probe to {mailbox.name}", json=json)
 
 
 @app.command()
@@ -159,10 +155,7 @@ def remove(name: Name, *, json: output.Json = False) -> None:
         kept = _shown(application, mailbox, found)
         application.registry.update(msgspec.structs.replace(mailbox, canary=None), seen=mailbox)
         application.canaries.drop(mailbox.id)
-    if json:
-        output.print_json(kept)
-    else:
-        typer.echo(f"{mailbox.name} gets no more probes")
+    output.print_outcome(kept, f"{mailbox.name} gets no more probes", json=json)
 
 
 def _canary(application: Application, name: str) -> tuple[Mailbox, Submission]:

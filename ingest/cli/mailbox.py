@@ -90,10 +90,7 @@ def add(
         output.confirm(f"Poll {name} from now on?", yes=yes)
         register(application, mailbox)
         kept, hint = shown(application, mailbox), workers_missed(application)
-    if json:
-        output.print_json(kept)
-    else:
-        typer.echo(f"{name} is polled from now on by every worker{hint}")
+    output.print_outcome(kept, f"{name} is polled from now on by every worker{hint}", json=json)
 
 
 @app.command("set")
@@ -223,10 +220,7 @@ def sign_in_once(name: Name, *, json: output.Json = False) -> None:
     """
     with opened_with_mailboxes() as application:
         waiting = sign_in(application, application.registry.get(name))
-    if json:
-        output.print_json(waiting._asdict())
-    else:
-        typer.echo(f"signed in: {waiting}")
+    output.print_outcome(waiting._asdict(), f"signed in: {waiting}", json=json)
 
 
 @app.command()
@@ -271,10 +265,11 @@ def remove(
         forgotten = shown(application, mailbox)
         output.confirm(f"Forget {mailbox.name} ({forgotten.address})?", yes=yes)
         forget(application, mailbox)
-    if json:
-        output.print_json(forgotten)
-    else:
-        typer.echo(f"{mailbox.name} is forgotten; its stored messages stay where they are")
+    output.print_outcome(
+        forgotten,
+        f"{mailbox.name} is forgotten; its stored messages stay where they are",
+        json=json,
+    )
 
 
 @app.command()
@@ -329,10 +324,9 @@ def _set_paused(name: str, reason: str, *, json: bool) -> None:
         else:
             application.schedule.schedule(mailbox, 0)
         kept = shown(application, mailbox)
-    if json:
-        output.print_json(kept)
-    else:
-        typer.echo(f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}")
+    output.print_outcome(
+        kept, f"{mailbox.name} is {'paused: ' + reason if reason else 'polled again'}", json=json
+    )
 
 
 def _refuse_taken(application: Application, name: str) -> None:

@@ -34,6 +34,14 @@ def print_json(document: object) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_outcome(document: object, sentence: str, *, json: bool) -> None:
+    """What a command did: as JSON for programs, or in a sentence for people."""
+    if json:
+        print_json(document)
+    else:
+        typer.echo(sentence)
+
+
 def print_error(error: IngestError) -> None:
     """The one line that says what happened, and the one that says what to do."""
     sys.stderr.write(f"error: {visible(str(error))}\n")

@@ -42,10 +42,7 @@ def poll(
         with named(mailbox), _progress() as watch:
             report = application.poller().poll(lease, watch)
         application.relay().drain()
-    if json:
-        output.print_json(report)
-    else:
-        typer.echo(summary(name, report))
+    output.print_outcome(report, summary(name, report), json=json)
 
 
 def summary(name: str, report: SessionReport) -> str:

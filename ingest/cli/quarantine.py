@@ -143,10 +143,9 @@ def discard(record: Stored, *, yes: output.Yes = False, json: output.Json = Fals
         found = _find(application, record)
         output.confirm(f"Take {found.record_id} out of quarantine?", yes=yes)
         application.quarantine.discard(found.record_id)
-    if json:
-        output.print_json({"record": found.record_id})
-    else:
-        typer.echo(f"{found.record_id} is out of quarantine")
+    output.print_outcome(
+        {"record": found.record_id}, f"{found.record_id} is out of quarantine", json=json
+    )
 
 
 def _listings(application: Application) -> list[Listing]:

@@ -138,6 +138,8 @@ class Canaries:
     def send(self, mailbox: Mailbox) -> None:
         """Send a probe now.
 
+        Its mailbox is not polled any sooner: how long mail waits there is part of its way.
+
         Raises:
             SessionError: the SMTP server could not be reached, or refused it.
             RegistryError: the password can't be read.
