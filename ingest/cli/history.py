@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Protocol
 
 import typer
 
+from ingest.cli import output
+from ingest.cli.progress import Show, along
 from ingest.errors import IngestError, ObjectMissing
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
@@ -24,6 +28,19 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATAREF = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})/commit\.zip#(\d{1,6})/record\.json")
 _SHORTEST_ID = 6
 _OLDEST = datetime(1970, 1, 1, tzinfo=UTC)  # what ULIDs begin with
+
+
+class ReadAhead(Protocol):
+    """`map`, or what works on a few items at a time."""
+
+    def __call__(
+        self, function: Callable[[str], Sequence[Record]], items: Iterable[str], /
+    ) -> Iterable[Sequence[Record]]:
+        """The function's answers, in the order of the items."""
+
+
+def _silently(_fraction: float, _sentence: str) -> None:
+    """Show nothing."""
 
 
 def since(text: str) -> datetime:
@@ -44,20 +61,41 @@ def since(text: str) -> datetime:
     return max(begin, _OLDEST)
 
 
-def records(store: ObjectStore, begin: datetime) -> Iterator[Record]:
+def records(
+    store: ObjectStore, begin: datetime, *, read_ahead: ReadAhead = map, show: Show = _silently
+) -> Iterator[Record]:
     """Every record of messages retrieved at or after that time, the newest batch first.
+
+    Args:
+        store: where the log is.
+        begin: that time.
+        read_ahead: how commit objects are read.
+        show: is told how far back this has come.
 
     Raises:
         StoreError: the log can't be read.
     """
-    for batch in _batches(store, begin):
-        for record in reversed(StoreLog(store).records(batch)):
+    log = StoreLog(store)
+    fraction = along(begin, store.now())
+    for batch in read_ahead(log.records, _batches(store, begin)):
+        for record in reversed(batch):
             if record.retrieved_at >= begin:
                 yield record
+        if batch:
+            show(1 - fraction(batch[0].batch), f"back to {output.moment(batch[0].retrieved_at)}")
 
 
-def find(store: ObjectStore, message: str, begin: datetime) -> Record:
+def find(
+    store: ObjectStore,
+    message: str,
+    begin: datetime,
+    *,
+    read_ahead: ReadAhead = map,
+    show: Show = _silently,
+) -> Record:
     """The record of that id, of that beginning of an id, or that an event's `dataref` names.
+
+    `read_ahead` and `show` are as for `records`.
 
     Raises:
         IngestError: there is none since that time.
@@ -71,7 +109,7 @@ def find(store: ObjectStore, message: str, begin: datetime) -> Record:
     elif len(message) < _SHORTEST_ID:
         raise typer.BadParameter(f"give at least {_SHORTEST_ID} characters of the id")
     found: dict[str, Record] = {}
-    for record in records(store, begin):
+    for record in records(store, begin, read_ahead=read_ahead, show=show):
         if record.id.startswith(message.lower()):
             found.setdefault(record.id, record)
             if record.id == message:
@@ -87,19 +125,34 @@ def find(store: ObjectStore, message: str, begin: datetime) -> Record:
 
 
 def _batches(store: ObjectStore, begin: datetime) -> Iterator[str]:
-    for prefix in _prefixes(store.now(), begin - LATE):
+    for prefix in _prefixes(store, begin - LATE):
         found = (keys.parse(stored.key) for stored in store.list(prefix))
         committed = [key.batch for key in found if key and key.name == "commit.zip"]
         yield from reversed(committed)
 
 
-def _prefixes(now: datetime, begin: datetime) -> Iterator[str]:
-    """Key prefixes that cover the time from `begin` to now, the newest first."""
+def _prefixes(store: ObjectStore, begin: datetime) -> Iterator[str]:
+    """Key prefixes that cover the time from `begin` to now, the newest first.
+
+    A month or a year in which nothing was stored costs one request, however many days it has.
+    """
+
+    @cache
+    def is_silent(prefix: str) -> bool:
+        return next(store.list(prefix), None) is None
+
+    now = store.now()
     hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR
     while hour + _HOUR > begin:
-        if hour.hour == _LAST_HOUR and now - hour > _HOURLY:
-            yield keys.hour_prefix(hour).removesuffix(f"{_LAST_HOUR}/")
-            hour -= 24 * _HOUR
-        else:
-            yield keys.hour_prefix(hour)
+        prefix = keys.hour_prefix(hour)
+        day, month, year = (prefix.rsplit("/", parts)[0] + "/" for parts in (2, 3, 4))
+        if hour.hour != _LAST_HOUR or now - hour <= _HOURLY:
+            yield prefix
             hour -= _HOUR
+        elif is_silent(year):
+            hour = hour.replace(month=1, day=1, hour=0) - _HOUR
+        elif is_silent(month):
+            hour = hour.replace(day=1, hour=0) - _HOUR
+        else:
+            yield day
+            hour -= 24 * _HOUR

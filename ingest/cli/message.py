@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ import typer
 from ingest.cli import history, output
 from ingest.cli.application import opened, opened_with_mailboxes
 from ingest.cli.events import names
+from ingest.cli.progress import bar
 from ingest.model import Defect, Record
 
 if TYPE_CHECKING:
@@ -64,13 +66,16 @@ def list_(
     begin = history.since(since)
     with opened_with_mailboxes() as application:
         wanted = application.registry.get(mailbox).id if mailbox else ""
-        found = history.records(application.store, begin)
-        chosen = (record for record in found if not wanted or record.mailbox == wanted)
         name_of = names(application.registry)
-        listings = [
-            _listing(application, record, name_of(record.mailbox))
-            for record in islice(chosen, limit)
-        ]
+        with bar() as show:
+            found = history.records(
+                application.store, begin, read_ahead=_ahead(application), show=show
+            )
+            chosen = (record for record in found if not wanted or record.mailbox == wanted)
+            listings = [
+                _listing(application, record, name_of(record.mailbox))
+                for record in islice(chosen, limit)
+            ]
     if json:
         output.print_json(listings)
     elif listings:
@@ -86,7 +91,7 @@ def show(message: Message, *, since: Since = "30d", json: output.Json = False) -
     JSON: its record.
     """
     with opened() as application:
-        record = history.find(application.store, message, history.since(since))
+        record = _find(application, message, since)
         mailbox = names(application.registry)(record.mailbox)
         key = application.log.record_uri(record.batch, record.index)
     if json:
@@ -121,7 +126,7 @@ def cat(message: Message, *, since: Since = "30d") -> None:
     from ingest.objects.commits import rebuild_message
 
     with opened() as application:
-        record = history.find(application.store, message, history.since(since))
+        record = _find(application, message, since)
         for octets in rebuild_message(application.store, record):
             sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
@@ -142,7 +147,7 @@ def save(
     from ingest.cli.saving import save_parts
 
     with opened() as application:
-        record = history.find(application.store, message, history.since(since))
+        record = _find(application, message, since)
         saved = save_parts(application.store, record, directory)
     if json:
         output.print_json(saved)
@@ -151,6 +156,20 @@ def save(
         typer.echo(output.visible(f"{file.path}  ({output.octets(file.octets)})"))
     if not saved:
         typer.echo("it has no parts; ingest message cat has all of it")
+
+
+def _find(application: Application, message: str, since: str) -> Record:
+    begin = history.since(since)
+    with bar() as show:
+        return history.find(
+            application.store, message, begin, read_ahead=_ahead(application), show=show
+        )
+
+
+def _ahead(application: Application) -> history.ReadAhead:
+    from ingest.objects.ahead import ahead
+
+    return partial(ahead, application.committer)
 
 
 def _listing(application: Application, record: Record, mailbox: str) -> Listing:

@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import TypeAlias
 
 from ingest.cli import output
 from ingest.objects.keys import begun
+
+Show: TypeAlias = Callable[[float, str], None]
+"""Shows how far a run is, from 0 to 1, and a sentence."""
 
 
 def along(begin: datetime | None, end: datetime) -> Callable[[str], float]:
@@ -24,7 +28,7 @@ def along(begin: datetime | None, end: datetime) -> Callable[[str], float]:
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[float, str], None]]:
+def bar() -> Iterator[Show]:
     """On the terminal, shows a fraction and a sentence when told to; nothing where there is none.
 
     What is printed meanwhile stands above it.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ from ulid import ULID
 from ingest.cli import history
 from ingest.errors import IngestError
 from ingest.model import Record
+from ingest.objects.ahead import ahead
 from ingest.objects.log import StoreLog
 from tests.fakes.mail_values import record
 from tests.fakes.memory_store import MemoryStore
@@ -84,6 +87,49 @@ def test_few_listings_reach_far_back(store: MemoryStore) -> None:
     list(history.records(store, NOW - timedelta(days=30)))
 
     assert len([entry for entry in store.journal if entry[0] == "list"]) < 120
+
+
+def test_silent_months_and_years_cost_a_listing_each_and_hide_nothing(store: MemoryStore) -> None:
+    days = [1, 40, 279, 300, 3500, 3653]  # the third: 2025-12-30; the fourth: 2025-12-09
+    for size, age in enumerate(days, 1):
+        commit(store, timedelta(days=age), "x" * size)
+    store.journal.clear()
+
+    assert contents(store, timedelta(days=3660)) == list(range(1, len(days) + 1))
+    assert len([entry for entry in store.journal if entry[0] == "list"]) < 350
+
+
+@pytest.mark.parametrize("day", ["2026-01-01", "2025-12-31", "2025-03-01", "2024-02-29"])
+@pytest.mark.parametrize("hour", ["00", "23"])
+def test_the_ends_of_silent_months_and_years_are_looked_at(
+    store: MemoryStore, day: str, hour: str
+) -> None:
+    commit(store, NOW - datetime.fromisoformat(f"{day}T{hour}:00:00+00:00"), "alone")
+
+    assert contents(store, timedelta(days=1500)) == [5]
+
+
+def test_a_long_way_back_is_read_ahead_in_order_and_shown(store: MemoryStore) -> None:
+    for hours in range(1, 41):
+        commit(store, timedelta(hours=hours), "x" * hours)
+    told: list[float] = []
+
+    with ThreadPoolExecutor(4) as pool:
+        found = history.records(
+            store,
+            NOW - timedelta(hours=41),
+            read_ahead=partial(ahead, pool),
+            show=lambda fraction, _: told.append(fraction),
+        )
+        first = next(found)
+        read = [entry for entry in store.journal if entry[0] == "read"]
+        octets = [first.octets, *(each.octets for each in found)]
+
+    assert len({key for _, key in read}) > 1
+    assert octets == list(range(1, 41))
+    assert told == sorted(told)
+    assert told[0] < 0.1
+    assert told[-1] > 0.9
 
 
 def test_a_message_is_found_by_its_id_by_its_beginning_and_by_its_dataref(
