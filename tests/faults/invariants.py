@@ -52,7 +52,7 @@ def assert_all_arrived_once(ours: Fleet, maildrop: Maildrop, expected: set[str])
 
 def assert_the_sweep_leaves_only_what_is_referred_to(ours: Fleet) -> None:
     with ours.store() as store:
-        sweep(store, age=timedelta())
+        sweep(store, age=-timedelta(seconds=2))  # a store's times are whole seconds
         batches = {found.key.split("/")[-2] for found in store.list("mail/")}
         assert batches == {record.batch for record in stored(store)}
         assert store.abort_uploads(store.now() + timedelta(days=1)) == 0

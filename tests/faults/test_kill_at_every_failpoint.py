@@ -7,11 +7,9 @@ from what the worker thinks of itself.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +17,16 @@ import pytest
 
 from ingest.failpoints import FAILPOINTS
 from ingest.model import Mailbox
-from ingest.objects.sweep import sweep
 from ingest.state.connect import connect
 from tests import messages
-from tests.e2e.fleet import Fleet, Running, fleet, s3_settings, stored
+from tests.e2e.fleet import Fleet, Running, fleet, s3_settings
+from tests.faults.invariants import (
+    assert_all_arrived_once,
+    assert_nothing_is_lost,
+    assert_the_sweep_leaves_only_what_is_referred_to,
+    delivered,
+    sha256,
+)
 from tests.servers.dovecot import Dovecot, Maildrop
 from tests.servers.seaweedfs import SeaweedFs
 from tests.servers.valkey import Valkey
@@ -61,43 +65,8 @@ def everything() -> list[bytes]:
     return made
 
 
-def delivered(maildrop: Maildrop) -> set[str]:
-    """Fill the maildrop; the hashes of what is in it."""
-    maildrop.deliver_many(everything())
-    return {sha256(octets) for octets in everything()}
-
-
-def sha256(octets: bytes) -> str:
-    return hashlib.sha256(octets).hexdigest()
-
-
 def work(ours: Fleet, mailbox: Mailbox, *arguments: str) -> Running:
     return ours.launch([sys.executable, "-m", "tests.faults.armed", mailbox.group, *arguments])
-
-
-def assert_nothing_is_lost(ours: Fleet, maildrop: Maildrop, delivered: set[str]) -> None:
-    left = {sha256(octets) for octets in maildrop.messages()}
-    with ours.store() as store:
-        assert delivered - left <= {record.sha256 for record in stored(store)}
-
-
-def assert_all_arrived_once(ours: Fleet, maildrop: Maildrop, delivered: set[str]) -> None:
-    ours.wait(lambda: {event.data.sha256 for event in ours.events()} == delivered)
-    ours.wait(lambda: not maildrop.count())
-    with ours.store() as store:
-        ids = {event.id for record in stored(store) for event in record.events}
-    assert len(ids) == len(delivered)
-    events = {event.id: event for event in ours.events()}
-    assert events.keys() == ids
-    assert all(events[event.id] == event for event in ours.events())
-
-
-def assert_the_sweep_leaves_only_what_is_referred_to(ours: Fleet) -> None:
-    with ours.store() as store:
-        sweep(store, age=timedelta())
-        batches = {found.key.split("/")[-2] for found in store.list("mail/")}
-        assert batches == {record.batch for record in stored(store)}
-        assert store.abort_uploads(store.now() + timedelta(days=1)) == 0
 
 
 @pytest.mark.timeout(120)
@@ -105,7 +74,7 @@ def assert_the_sweep_leaves_only_what_is_referred_to(ours: Fleet) -> None:
 def test_a_worker_killed_there_loses_nothing_and_says_nothing_twice(
     point: str, ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
 ) -> None:
-    expected = delivered(maildrop)
+    expected = delivered(maildrop, everything())
     mailbox = ours.add(dovecot, maildrop.name)
     dying = work(ours, mailbox, point, str(TIMES.get(point, 1)))
     assert dying.process.wait(60) == -signal.SIGKILL, ours.logs()[-4000:]
@@ -121,7 +90,7 @@ def test_a_worker_killed_there_loses_nothing_and_says_nothing_twice(
 def test_a_worker_killed_while_it_reads_back_leaves_the_rest_to_the_next(
     ours: Fleet, dovecot: Dovecot, maildrop: Maildrop, valkey: Valkey
 ) -> None:
-    expected = delivered(maildrop)
+    expected = delivered(maildrop, everything())
     mailbox = ours.add(dovecot, maildrop.name)
     first = work(ours, mailbox, "quit-sending")
     assert first.process.wait(60) == -signal.SIGKILL
@@ -138,7 +107,7 @@ def test_a_worker_killed_while_it_reads_back_leaves_the_rest_to_the_next(
 def test_a_worker_killed_while_it_sweeps_leaves_the_rest_to_the_next(
     ours: Fleet, dovecot: Dovecot, maildrop: Maildrop
 ) -> None:
-    expected = delivered(maildrop)
+    expected = delivered(maildrop, everything())
     mailbox = ours.add(dovecot, maildrop.name)
     for seed in (2, 3):  # each leaves the parts of a batch that is never committed
         octets = messages.with_attachment(seed, LARGE_OCTETS).octets
