@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from redis import Redis
 from redis.commands.core import Script
@@ -17,7 +17,18 @@ from ingest.state.connect import translated
 PREFIX: Final = "mail-ingest:"
 CHUNK: Final = 2_000  # members of one command, so that no command holds Redis up for long
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Argument = str | bytes | int | float
+
+
+class Ahead(Protocol):
+    """`map`, or what works on a few items at a time."""
+
+    def __call__(
+        self, function: Callable[[Item], Answer], items: Iterable[Item], /
+    ) -> Iterator[Answer]:
+        """The function's answers, in the order of the items."""
 
 
 class Commands:

@@ -18,7 +18,7 @@ from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.observability import metrics
 from ingest.state.checkpoint import Checkpoint, Checkpoints
-from ingest.state.commands import PREFIX, Argument, chunks
+from ingest.state.commands import PREFIX, Ahead, Argument, chunks
 from ingest.state.ledger import RedisLedger
 from ingest.state.registry import Registry
 from ingest.state.schedule import Schedule
@@ -55,15 +55,6 @@ class Log(Protocol):
         """What was committed in the batch."""
 
 
-class Ahead(Protocol):
-    """`map`, or what works on a few items at a time."""
-
-    def __call__(
-        self, function: Callable[[str], Commit | None], items: Iterable[str], /
-    ) -> Iterator[Commit | None]:
-        """The function's answers, in the order of the items."""
-
-
 def _undamaged(log_of_commits: Log, batch: str) -> Commit | None:
     """The batch; None where its commit object is damaged, which is said and holds up no other."""
     try:
@@ -84,7 +75,7 @@ class ReadBack:
         commits: the log of commit objects.
         spread_seconds: the first polls of all mailboxes are spread over so many seconds.
         beat: called for each mailbox and commit object: the read-back is at work.
-        ahead: how commit objects are read.
+        ahead: how commit objects and mailboxes are read.
         prefix: of our keys.
     """
 
@@ -213,7 +204,7 @@ class ReadBack:
         return len(mailboxes)
 
     def _restore_mailboxes(self, going_on: Callable[[], None]) -> None:
-        restored = self._registry.restore(going_on)
+        restored = self._registry.restore(going_on, self._ahead)
         for mailbox in restored.removed:
             self._schedule.unschedule(mailbox.id, mailbox.group)
         for sentence in restored.refused:

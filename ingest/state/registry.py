@@ -25,7 +25,7 @@ from ingest.errors import MailboxUnreadable, ObjectMissing, RegistryError
 from ingest.intake.ports import ObjectStore
 from ingest.model import Mailbox, name_claim
 from ingest.state import mailbox_json
-from ingest.state.commands import CHUNK, PREFIX, Commands, text
+from ingest.state.commands import CHUNK, PREFIX, Ahead, Commands, text
 
 log = structlog.get_logger()
 
@@ -122,21 +122,21 @@ class Registry:
             raise _outrun(seen)
         self._store.delete([_key(seen.id)])  # a change between the two may have put it again
 
-    def restore(self, going_on: Callable[[], None] = lambda: None) -> Restored:
+    def restore(self, going_on: Callable[[], None] = lambda: None, ahead: Ahead = map) -> Restored:
         """Make Redis know exactly the mailboxes that the store has.
 
-        Calls `going_on` before each, and ends where that raises.
+        Args:
+            going_on: called after each; where it raises, that is the end.
+            ahead: how they are read.
         """
         restored = Restored([], [])
         stored = set[str]()
-        for item in self._store.list(_FOLDER):
+        listed = (item.key for item in self._store.list(_FOLDER))
+        for mailbox, refusal in ahead(self._taken_in, listed):
             going_on()
-            try:
-                stored.add(self._take_in(item.key))
-            except ObjectMissing:
-                continue  # removed since it was listed
-            except (RegistryError, msgspec.MsgspecError) as error:
-                restored.refused.append(f"{item.key}: {str(error).splitlines()[0]}")
+            stored.add(mailbox)
+            if refusal:
+                restored.refused.append(refusal)
         for known in self.ids():
             if known not in stored and not self._is_stored(known):
                 restored.removed.extend(self._forget(known))
@@ -169,6 +169,15 @@ class Registry:
 
     def _lost(self) -> bool:
         return not self._redis.run("EXISTS", self._redis.key("epoch"))
+
+    def _taken_in(self, key: str) -> tuple[str, str]:
+        """The id of a mailbox that Redis knows now; or none, and why it is refused, if it is."""
+        try:
+            return self._take_in(key), ""
+        except ObjectMissing:
+            return "", ""  # removed since it was listed
+        except (RegistryError, msgspec.MsgspecError) as error:
+            return "", f"{key}: {str(error).splitlines()[0]}"
 
     def _take_in(self, key: str) -> str:
         """Let Redis know a mailbox as the store has it; its id.

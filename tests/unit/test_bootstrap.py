@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from ulid import ULID
 
 from ingest import bootstrap
 from ingest.bootstrap import open_application
 from ingest.errors import StoreUnavailable
 from ingest.intake.stop import Shutdown
-from ingest.model import Record
 from ingest.objects.budget import limit_group
 from ingest.objects.log import StoreLog
 from ingest.settings import Settings
-from tests.fakes.mail_values import mailbox
+from tests.fakes.mail_values import mailbox, record
 from tests.fakes.memory_store import MemoryStore
 from tests.servers.ports import free_port
 from tests.servers.valkey import Valkey
@@ -63,27 +63,28 @@ def test_whoever_waits_for_the_store_is_at_work_and_stops_at_a_shutdown(
     assert len(beats) >= 3
 
 
-class SlowLog(StoreLog):
-    """A log whose four batches can only be read together."""
+class SlowStore(MemoryStore):
+    """A store whose four mailboxes, and then four batches, can only be read together."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryStore())
+        super().__init__()
         self.together = threading.Barrier(4, timeout=30)
 
-    def committed(self, since: datetime | None = None) -> Iterator[str]:
-        return iter("ABCD")
-
-    def records(self, batch: str) -> list[Record]:
-        self.together.wait()
-        return []
+    def read(self, key: str, start: int = 0, octets: int | None = None) -> Iterator[bytes]:
+        if key.startswith(("mailboxes/", "mail/")):
+            self.together.wait()
+        return super().read(key, start, octets)
 
 
-def test_a_read_back_reads_several_batches_at_a_time(
+def test_a_read_back_reads_several_mailboxes_and_batches_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey
 ) -> None:
-    monkeypatch.setattr(bootstrap, "StoreLog", lambda _: SlowLog())
-    settings = Settings(home=str(tmp_path), redis_url=valkey.url)
-    with open_application(settings) as application:
-        done = application.read_back.run_if_lost()
-    assert done
-    assert done.batches == len("ABCD")
+    store = SlowStore()
+    for name in "abcd":
+        written = mailbox(name)
+        store.put(f"mailboxes/{written.id}.json", msgspec.json.encode(written))
+        batch = str(ULID())
+        StoreLog(store).commit(batch, [(record(batch, unique_id=batch, batch=batch), b"")])
+    monkeypatch.setattr(bootstrap, "open_store", lambda *_: store)
+    with open_application(Settings(home=str(tmp_path), redis_url=valkey.url)) as application:
+        assert application.read_back.run_if_lost() == (None, 4, 4, 4)
