@@ -94,6 +94,7 @@ _READERS: Mapping[str, Callable[[Answer], Any]] = {
     "TIME": lambda answer: tuple(map(int, answer)),
     "INFO": lambda answer: dict([answer.decode().split(":")]),
     "SET": lambda answer: answer == b"OK",
+    "SCAN": lambda answer: (int(answer[0]), answer[1]),
     "HSCAN": lambda answer: (int(answer[0]), _pairs(answer[1])),
     "ZSCORE": lambda answer: None if answer is None else float(answer),
     "XRANGE": _entries,

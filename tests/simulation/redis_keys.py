@@ -78,6 +78,9 @@ class Keys:
     def keys(self, pattern: bytes) -> Answer:
         return [key for key in self.values if fnmatch.fnmatch(key, pattern)]
 
+    def scan(self, *_: bytes) -> Answer:
+        return [b"0", [key for key in list(self.values) if self.exists(key)]]
+
     def exists(self, key: bytes) -> int:
         return int(self.value(key) is not None)
 

@@ -371,7 +371,7 @@ def test_a_mailbox_that_this_version_can_not_read_is_left_as_it_is(
     assert registry.restore() == ([], [])
     assert set(registry.ids()) == {"mb-a", "mb-b"}
     assert store.objects["mailboxes/mb-a.json"] == unreadable
-    assert client.hget("mail-ingest:mailboxes", "mb-a") == unreadable
+    assert Commands(client).run("HGET", "mail-ingest:mailboxes", "mb-a") == unreadable
 
 
 def test_a_mailbox_that_this_version_can_not_read_is_gone_where_the_store_has_it_no_more(
@@ -388,8 +388,7 @@ def test_octets_in_redis_that_are_no_mailbox_hold_up_no_other_and_are_put_right(
     registry: Registry, client: Redis
 ) -> None:
     one = registry.add(mailbox("a"))
-    client.hset("mail-ingest:mailboxes", "mb-a", b"{")
-    client.hset("mail-ingest:mailboxes", "mb-x", b"[]")
+    Commands(client).run("HSET", "mail-ingest:mailboxes", "mb-a", b"{", "mb-x", b"[]")
     assert registry.list() == []
     assert len(registry.unreadable()) == 2
     assert registry.restore() == ([], [])
