@@ -1,4 +1,4 @@
-"""The batches of a process that wait for the store, whichever sessions they are of."""
+"""The batches of a process that are held in memory, whichever sessions they are of."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ class InFlight:
         self._now = 0
         self._guard = threading.Lock()
 
-    def add(self, writing: Future[None]) -> None:
-        """One more, until that is done."""
+    def add(self) -> None:
+        """One more is being written."""
         with self._guard:
             self._now += 1
+
+    def release(self, writing: Future[None]) -> None:
+        """Its session needs one no longer: it is none as soon as that is done."""
         writing.add_done_callback(self._remove)
 
     @property

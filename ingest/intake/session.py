@@ -81,7 +81,7 @@ class Session:
         objects: the log of commit objects.
         ledger: the index.
         committer: where commit objects are written while the next batch is retrieved.
-        in_flight: the batches of all sessions of the process that are being written.
+        in_flight: the batches of all sessions of the process that are written and not yet ours.
         settings: limits and thresholds.
         brake: stops deletes.
         stop: ends the session early.
@@ -241,23 +241,36 @@ class Session:
         if self._watch:
             self._watch.listed(len(wanted), sum(listed.octets for listed in wanted))
         in_flight: deque[SealedBatch] = deque()
-        for batch in self._filled(wanted):
-            context = copy_context()  # of the log and of the current span
-            writing = self._committer.submit(context.run, batch.write)
-            self._in_flight.add(writing)
-            in_flight.append(SealedBatch(batch, writing))
-            while in_flight and (
-                len(in_flight) > MOST_IN_FLIGHT
-                or in_flight[0].writing.done()
-                or self._in_flight.crowded
-            ):
-                yield in_flight.popleft()
-        yield from in_flight
+        try:
+            for batch in self._filled(wanted):
+                if batch:
+                    in_flight.append(self._seal(batch))
+                while in_flight and (
+                    len(in_flight) > MOST_IN_FLIGHT
+                    or in_flight[0].writing.done()
+                    or self._in_flight.crowded
+                ):
+                    yield in_flight[0]
+                    self._in_flight.release(in_flight.popleft().writing)
+            while in_flight:
+                yield in_flight[0]
+                self._in_flight.release(in_flight.popleft().writing)
+        finally:
+            for sealed in in_flight:
+                self._in_flight.release(sealed.writing)
 
-    def _filled(self, wanted: list[Listed]) -> Iterator[Batch]:
+    def _seal(self, batch: Batch) -> SealedBatch:
+        """Begin to write a batch that nothing joins any more."""
+        context = copy_context()  # of the log and of the current span
+        writing = self._committer.submit(context.run, batch.write)
+        self._in_flight.add()
+        return SealedBatch(batch, writing)
+
+    def _filled(self, wanted: list[Listed]) -> Iterator[Batch | None]:
         """Batches with their messages in them, complete but for their parts' last octets.
 
-        Where the connection breaks, what came whole until then is a batch too.
+        None after each message, before the next, which may take hours. Where the connection breaks,
+        what came whole until then is a batch too.
         """
         batch = self._open_batch()
         try:
@@ -266,6 +279,7 @@ class Session:
                     yield batch
                     batch = self._open_batch()
                 self._receive(listed, retrieval, batch, parse=parse)
+                yield None
         except SessionStopped:
             raise
         except SessionError as error:

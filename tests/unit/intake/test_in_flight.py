@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ingest.errors import SessionStopped
 from ingest.intake.batch import Batch
 from ingest.intake.in_flight import InFlight
 from ingest.intake.session import MOST_IN_FLIGHT
-from tests.fakes.world import Inline, World
+from tests.fakes.world import Go, Inline, World
 
 SESSIONS = 3
 MESSAGES = 12
@@ -68,6 +69,57 @@ def test_sessions_hold_no_more_batches_than_keep_the_store_busy(most: int, held:
         each.assert_all_is_published()
     assert held - SESSIONS < seen <= held
     assert not in_flight.crowded
+
+
+def test_a_batch_counts_until_it_is_written_and_its_session_has_taken_it() -> None:
+    in_flight, writing = InFlight(0), Future[None]()
+    crowded = []
+    for happens in (
+        in_flight.add,
+        lambda: in_flight.release(writing),
+        lambda: writing.set_result(None),
+        in_flight.add,
+        lambda: in_flight.release(writing),
+    ):
+        happens()
+        crowded.append(in_flight.crowded)
+    assert crowded == [True, True, False, True, False]
+
+
+def test_a_batch_is_taken_before_the_next_message_which_may_take_hours() -> None:
+    store = SlowStore()
+    made = world(store, InFlight(32))
+    made.batch_messages = 2
+    published: list[int] = []
+
+    class Writing(Go):
+        def check(self) -> None:
+            """While a message comes, the store writes."""
+            published.append(len(made.state.kept.outbox))
+            while store.waiting:
+                store.write()
+
+    made.stop = Writing()
+    assert made.session().deleted == MESSAGES
+    assert published[:7] == [0, 0, 0, 2, 2, 4, 4]
+
+
+def test_a_session_that_breaks_leaves_nothing_behind_that_counts() -> None:
+    store, in_flight = SlowStore(), InFlight(0)
+    made = world(store, in_flight)
+
+    class Breaking(Go):
+        def check(self) -> None:
+            if len(store.waiting) == 1:
+                raise SessionStopped("enough")
+
+    made.stop = Breaking()
+    made.in_flight = in_flight
+    with pytest.raises(SessionStopped):
+        made.session()
+    crowded = [in_flight.crowded]
+    store.write()
+    assert [*crowded, in_flight.crowded] == [True, False]
 
 
 def test_a_batch_that_is_written_keeps_no_octets_of_its_messages() -> None:
