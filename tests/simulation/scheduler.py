@@ -113,9 +113,14 @@ class Scheduler:
 
     # For the tasks
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no task is at work: the world is being made, or looked at."""
+        return self.current is self._outside
+
     def step(self, what: str) -> None:
         """The current task is about to do this."""
-        if self.current is self._outside:
+        if self.at_rest:
             return
         if self.current.process.dead:
             raise Killed
@@ -140,7 +145,7 @@ class Scheduler:
     def wait(self, ready: Callable[[], bool], seconds: float | None = None) -> bool:
         """The current task goes on when this is so, or after so long; whether it is so."""
         task = self.current
-        if task is not self._outside and not ready():
+        if not self.at_rest and not ready():
             task.ready = ready
             task.due = math.inf if seconds is None else self.now + seconds
             self._yield()
@@ -319,6 +324,9 @@ class SimulatedExecutor(Executor):
             else:
                 future.set_result(answer)
 
-        process = self._scheduler.current.process
-        self._scheduler.spawn(f"{process.name} {self._name}", process, run)
+        if self._scheduler.at_rest:
+            run()
+        else:
+            process = self._scheduler.current.process
+            self._scheduler.spawn(f"{process.name} {self._name}", process, run)
         return future
