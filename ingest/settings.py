@@ -80,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Positive = 50  # threads of a worker
     grace_seconds: Positive = 25  # how long SIGTERM lets a session finish what it has
     metrics_port: Port = 9308  # /metrics, /healthz, /readyz; 0: none
+    beat_port: Port = 0  # the same for beat; 0: none
     metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside the pod
 
     def __post_init__(self) -> None:

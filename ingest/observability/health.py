@@ -5,7 +5,8 @@
     /readyz    200 while Redis and the store answer; 503 otherwise, with the reasons
 
 A worker can lose its consumer and still answer pings, so its health is what its tasks do, not
-that it runs. Answers are a line or two of text and name no secrets.
+that it runs. Beat's heart beats when its loop turns, and it needs no store. Answers are a line or
+two of text and name no secrets.
 """
 
 from __future__ import annotations
@@ -38,16 +39,27 @@ log = structlog.get_logger()
 
 
 class Heartbeat:
-    """The time since a task began, or last showed that it is at work. Starting counts as a beat."""
+    """The time since what works began, or last showed that it is at work. Starting is a beat, too.
 
-    def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    `silence` says what has not been seen for so long.
+    """
+
+    def __init__(
+        self,
+        limit_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        silence: str = "no task has been at work",
+    ) -> None:
         self._limit = limit_seconds
         self._clock = clock
+        self._silence = silence
         self._last = clock()
+        self.doing = ""  # what it waits for meanwhile, where that is known; names no secrets
 
     def beat(self) -> None:
-        """A task begins, or goes on."""
+        """What works begins, or goes on."""
         self._last = self._clock()
+        self.doing = ""
 
     def age_seconds(self) -> float:
         """How old the last beat is."""
@@ -58,20 +70,28 @@ class Heartbeat:
         silent = self.age_seconds()
         if silent <= self._limit:
             return ""
-        return f"no task has been at work for {silent:.0f} s (limit {self._limit:.0f} s)"
+        why = f": {self.doing}" if self.doing else ""
+        return f"{self._silence} for {silent:.0f} s (limit {self._limit:.0f} s){why}"
 
 
 class HealthServer:
     """Answers on a thread of its own until closed.
 
-    `checks` are tried in order for /readyz; one that raises makes the process unready.
+    `checks` are tried in order for /readyz; one that raises makes the process unready. `setting` is
+    the one that chooses the port.
 
     Raises:
         SettingsError: the address can't be listened on.
     """
 
     def __init__(
-        self, host: str, port: int, *, heartbeat: Heartbeat, checks: Mapping[str, Check]
+        self,
+        host: str,
+        port: int,
+        *,
+        heartbeat: Heartbeat,
+        checks: Mapping[str, Check],
+        setting: str = "INGEST_METRICS_PORT",
     ) -> None:
         self._heartbeat = heartbeat
         self._checks = dict(checks)
@@ -83,7 +103,7 @@ class HealthServer:
         except OSError as error:
             raise SettingsError(
                 f"can't listen on {host}:{port} for metrics and health: {error.strerror or error}",
-                remedy="set INGEST_METRICS_PORT to a free port, or to 0 for none",
+                remedy=f"set {setting} to a free port, or to 0 for none",
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True

@@ -2,8 +2,8 @@
 
 Each has exactly the environment that its pod would give it, and PATH, which the image sets. What
 differs is where things are: volumes lie in a directory of the test's own, so paths that begin with
-a volume's mount path are rewritten, also where a mounted file names them, and the port of the
-metrics is a free one.
+a volume's mount path are rewritten, also where a mounted file names them, and the port of metrics
+and health is a free one.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ class Pod:
     def _environment(self) -> dict[str, str]:
         own = self._container.environment.items()
         given = {name: self.paths(self.path(value)) for name, value in own}
+        if "INGEST_BEAT_PORT" in given:
+            given["INGEST_BEAT_PORT"] = str(self._port)
         return {
             "PATH": os.environ["PATH"],
             "INGEST_METRICS_PORT": str(self._port),

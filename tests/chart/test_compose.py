@@ -61,6 +61,16 @@ def test_the_product_takes_what_it_gets(compose: Compose, role: str) -> None:
     assert settings.keys == "secret"
 
 
+@pytest.mark.parametrize(("role", "setting"), [("worker", "metrics_port"), ("beat", "beat_port")])
+def test_its_health_is_asked_for_where_it_is_served(
+    compose: Compose, role: str, setting: str
+) -> None:
+    service = compose.services[role]
+    assert service.healthcheck
+    port = getattr(from_environment(service.environment), setting)
+    assert f"http://127.0.0.1:{port}/healthz" in service.healthcheck.test[-1]
+
+
 def test_a_worker_has_its_grace_period(compose: Compose) -> None:
     grace = Settings(home="").grace_seconds
     assert compose.services["worker"].stop_grace_period == f"{grace + 15}s"

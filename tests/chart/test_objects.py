@@ -131,6 +131,9 @@ def test_the_product_takes_the_environment_that_every_pod_gets(name: str) -> Non
         assert settings.redis_url.startswith(("redis://", "rediss://"))
         assert settings.store == scenario(name)["store"]["url"]
         assert settings.home.startswith("/tmp/")  # noqa: S108 - a pod's own
+        if component == "beat":
+            (port,) = pod.pod["containers"][0]["ports"]
+            assert port == {"name": "health", "containerPort": settings.beat_port}
         if component in WORKERS:
             assert pod.pod["terminationGracePeriodSeconds"] == settings.grace_seconds + 15
             ports = {port["name"]: port for port in pod.pod["containers"][0]["ports"]}
@@ -146,7 +149,7 @@ def test_each_worker_has_a_lane_of_its_own_and_no_task_is_without_one() -> None:
 
 def test_probes_ask_what_the_product_answers() -> None:
     objects = render(scenario("default"))
-    for component in WORKERS:
+    for component in (*WORKERS, "beat"):
         (main,) = pod_of(objects, component)["containers"]
         asked = {
             probe: main[probe]["httpGet"]["path"]

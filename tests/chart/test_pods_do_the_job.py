@@ -138,7 +138,7 @@ def test_mail_is_ingested_and_every_probe_passes_and_every_pod_ends_in_time(
     records = msgspec.json.decode(poll.run("message", "list", "--json"))
     assert len(records) == MESSAGES
     assert poll.run("message", "cat", records[0]["id"]) in octets
-    for component in WORKERS:
+    for component in (*WORKERS, "beat"):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert pods[component].passes(probe), (component, probe)
     assert b"WRONG" not in pods["doctor"].run_own()

@@ -34,15 +34,12 @@ class Exempt(NamedTuple):
 
 PODS = ("* Deployment *", "* StatefulSet *", "* Job *", "* Pod *")
 TESTS = ("* Pod *-doctor", "* Pod *-demo")
-BEATS = ("* Deployment *-beat",)
 
 EXPLAINED = (
     ("CKV_DOCKER_2", ("Dockerfile",), "whether it is a worker or a command, who runs it knows"),
     ("CKV_DOCKER_7", ("Dockerfile FROM",), "the tag stands in ARG BASE, one exact release"),
     ("CKV_K8S_8", TESTS, "runs to its end, for `helm test`"),
     ("CKV_K8S_9", TESTS, "runs to its end, for `helm test`"),
-    ("CKV_K8S_8", BEATS, "serves nothing, and one that hangs is not missed beside another"),
-    ("CKV_K8S_9", BEATS, "serves nothing, and one that hangs is not missed beside another"),
     ("CKV_K8S_11", PODS, "a limit slows sessions down although the node has nothing else to do"),
     ("CKV_K8S_15", PODS, "a version's tag never changes: a node that has it need not ask"),
     ("CKV_K8S_35", PODS, "what is in URLs and for S3; keys and mailboxes' passwords are files"),

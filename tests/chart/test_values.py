@@ -34,7 +34,8 @@ from tests.chart.values import Documented, documented
 
 # Settings that other values stand for.
 ELSEWHERE = {
-    *("home", "redis_url", "events_url", "keys", "keys_file", "concurrency", "metrics_port"),
+    *("home", "redis_url", "events_url", "keys", "keys_file", "concurrency"),
+    *("metrics_port", "beat_port"),
     *("store", "s3_endpoint", "s3_region", "s3_path_style", "s3_sse", "s3_sse_kms_key_id"),
 }
 # What an example needs beside it.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from ingest.settings import Settings
+from ingest.tasks.clock import HEARTBEAT_SECONDS
 from ingest.tasks.pulse import _SECONDS as PULSE_SECONDS
 from tests.e2e.fleet import Fleet, fleet
 from tests.operations.guide import INSTALLATION, ROOT, block
@@ -78,6 +79,10 @@ def test_a_worker_has_its_grace_period_and_more_than_two_pulses() -> None:
     assert int(worker["WatchdogSec"][0]) > 2 * PULSE_SECONDS
 
 
+def test_beat_is_given_more_than_what_makes_it_unhealthy_until_it_is_restarted() -> None:
+    assert int(read(BEAT)["WatchdogSec"][0]) > HEARTBEAT_SECONDS
+
+
 class Host(NamedTuple):
     """One host with a worker and a beat."""
 
@@ -85,6 +90,7 @@ class Host(NamedTuple):
     worker: Service
     beat: Service
     port: int
+    beat_port: int
     ours: Fleet  # the same fleet, to see what came of it
 
     def run(self, *arguments: str) -> str:
@@ -134,7 +140,7 @@ def install(host: Path) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Host]:
-    root, port = tmp_path / "root", free_port()
+    root, port, beat_port = tmp_path / "root", free_port(), free_port()
     root.mkdir()
     install(root)
     etc = root / "etc" / "mail-ingest"
@@ -144,17 +150,18 @@ def host(tmp_path: Path, valkey: Valkey, seaweedfs: SeaweedFs) -> Iterator[Host]
         "INGEST_S3_REGION": "us-east-1",
         "INGEST_S3_PATH_STYLE": "true",
     }
-    _fill_in(etc / "settings.env", {**store, "INGEST_POLL_SECONDS": "1"})
+    settings = {**store, "INGEST_POLL_SECONDS": "1", "INGEST_BEAT_PORT": str(beat_port)}
+    _fill_in(etc / "settings.env", settings)
     _fill_in(etc / "secrets.env", {"INGEST_REDIS_URL": valkey.url})
     (etc / "aws").write_text(
         f"[default]\naws_access_key_id = {seaweedfs.access_key}\n"
         f"aws_secret_access_key = {seaweedfs.secret_key}\n"
     )
-    settings = {**store, **seaweedfs.environment, "INGEST_KEYS": (etc / "keys").read_text().strip()}
+    same = {**store, **seaweedfs.environment, "INGEST_KEYS": (etc / "keys").read_text().strip()}
     worker, beat = Service(WORKER, root, str(port)), Service(BEAT, root)
-    with fleet(tmp_path, valkey.url, settings) as ours:
+    with fleet(tmp_path, valkey.url, same) as ours:
         try:
-            yield Host(root, worker, beat, port, ours)
+            yield Host(root, worker, beat, port, beat_port, ours)
         finally:
             worker.kill()
             beat.kill()
@@ -176,6 +183,7 @@ def test_the_services_of_a_host_do_the_job_and_say_how_they_are(
     host.worker.start()
     assert host.worker.heard("READY=1", 30), host.worker.log.read_text()
     host.beat.start()
+    assert host.beat.heard("READY=1", 30), host.beat.log.read_text()
     host.run(
         *("mailbox", "add", "orders", f"pop3s://{maildrop.name}@localhost:{dovecot.pop3s_port}"),
         f"--password-ref=file:{host.directory / 'password'}",
@@ -186,11 +194,13 @@ def test_the_services_of_a_host_do_the_job_and_say_how_they_are(
     hashes = {hashlib.sha256(each).hexdigest() for each in octets}
     host.ours.wait(lambda: {event.data.sha256 for event in host.ours.events()} == hashes)
     assert "WRONG" not in host.run("doctor")
-    with urllib.request.urlopen(f"http://{HOST}:{host.port}/healthz", timeout=5) as answer:
-        assert answer.status == 200
-    assert host.worker.heard("WATCHDOG=1", 2 * PULSE_SECONDS)
+    for port in (host.port, host.beat_port):
+        with urllib.request.urlopen(f"http://{HOST}:{port}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+    for service in (host.worker, host.beat):
+        assert service.heard("WATCHDOG=1", 2 * PULSE_SECONDS)
     for service in (host.worker, host.beat):
         code, left = service.stop()
         assert code == 0, service.log.read_text()
         assert left > 0
-    assert host.worker.heard("STOPPING=1", 1)
+        assert service.heard("STOPPING=1", 1)

@@ -31,7 +31,10 @@
 - name: INGEST_REDIS_URL
   valueFrom: {{ include "mail-ingest.url" (list $root $values.redis "redis-url") }}
 {{- end }}
-{{- if ne $component "beat" }}
+{{- if eq $component "beat" }}
+- name: INGEST_BEAT_PORT
+  value: "9308"
+{{- else }}
 {{- if or $values.events.url $values.events.existingSecret.name }}
 - name: INGEST_EVENTS_URL
   valueFrom: {{ include "mail-ingest.url" (list $root $values.events "events-url") }}

@@ -60,6 +60,17 @@ def test_a_heart_that_beats_is_healthy_and_one_that_stopped_is_not() -> None:
         assert get(server, "/healthz") == (200, "ok\n")
 
 
+def test_what_stands_still_says_what_it_waits_for() -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(60, clock, silence="nothing moved")
+    heartbeat.doing = "it waits for rain"
+    clock.seconds += 61
+    assert heartbeat.complaint() == "nothing moved for 61 s (limit 60 s): it waits for rain"
+    heartbeat.beat()
+    clock.seconds += 61
+    assert heartbeat.complaint() == "nothing moved for 61 s (limit 60 s)"
+
+
 def test_a_failed_readiness_check_is_counted_by_its_name() -> None:
     def counted(check: str) -> float | None:
         name = "mail_ingest_readiness_failures_total"
