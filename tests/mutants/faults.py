@@ -10,6 +10,7 @@ SESSION = "ingest/intake/session.py"
 STEPS = "tests/faults/test_kill_at_every_step.py"
 INTAKE = "tests/unit/intake"
 STATE = "tests/contract/test_state.py"
+READBACK = "tests/unit/state/test_readback.py"
 OUTBOX = "tests/unit/state/test_outbox.py"
 STORES = "tests/unit/objects"
 MIME = "tests/unit/mime"
@@ -141,6 +142,13 @@ MUTANTS = (
         "return None if cut else self.unique_id",
         "return self.unique_id",
         (INTAKE, STATE),
+    ),
+    Mutant(
+        "claims by a Redis that lost its last writes",
+        "ingest/state/lua/claim.lua",
+        "if not whole(KEYS[1], KEYS[2]) then",
+        "if redis.call('EXISTS', KEYS[1]) == 0 then",
+        (READBACK,),
     ),
     Mutant(
         "the brake not asked before QUIT",

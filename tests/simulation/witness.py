@@ -18,6 +18,7 @@ from ingest.intake.relay import OutboxEvent
 from ingest.model import Record
 from ingest.objects import keys
 from ingest.objects.commits import CommitReader, rebuild_message
+from ingest.state.checkpoint import Checkpoint
 from ingest.state.commands import PREFIX
 from tests.fakes.memory_store import MemoryStore
 from tests.simulation.mail import PRIVATE, Message
@@ -27,7 +28,8 @@ from tests.simulation.redis_keys import Answer
 from tests.simulation.redis_server import RedisServer
 
 _KEEPING = {"never", "shadow"}
-_BRAKE, _EPOCH = (f"{PREFIX}{name}".encode() for name in ("brake", "epoch"))
+_BRAKE, _EPOCH, _BATCHES = (f"{PREFIX}{each}".encode() for each in ("brake", "epoch", "batches"))
+_BATCHES_KEPT = 11 * 3600  # seconds; Redis keeps them for an hour longer
 _NOT_PARSED = "not-parsed"  # the defect
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEME = "memory:///"
@@ -108,6 +110,12 @@ class StoreWitness:
         self._sound[name] = (held, *parts)
         return ""
 
+    def may_be_told_again(self, batch: str) -> bool:
+        """Whether its commit object is there, and no checkpoint says that every sink has it."""
+        checkpoint = msgspec.json.decode(self.store.objects["checkpoint.json"], type=Checkpoint)
+        told = checkpoint.before is not None and keys.begun(batch) < checkpoint.before
+        return not told and keys.commit(batch) in self.store.objects
+
     def is_stored(self, mailbox: str, sha256: str) -> bool:
         """Whether some record gives the message's octets back."""
         return any(not self.flaw(one) for one in self.records_of(mailbox, sha256))
@@ -151,12 +159,17 @@ class RedisWitness:
 
     Args:
         redis: the server.
+        store: what was written to it.
         servers: by mailbox.
     """
 
-    def __init__(self, redis: RedisServer, servers: Mapping[str, Server]) -> None:
+    def __init__(
+        self, redis: RedisServer, store: StoreWitness, servers: Mapping[str, Server]
+    ) -> None:
         self._redis = redis
+        self._store = store
         self._servers = servers
+        self._committed: dict[str, float] = {}  # when Redis last took in a batch
         self.leases: dict[str, Held] = {}
 
     @property
@@ -180,7 +193,10 @@ class RedisWitness:
             case _ if name in _LEASED and arguments[1]:
                 if name == "settle":
                     self._settled(arguments[0], arguments[2:])
-                return self._checked(name, arguments[0], arguments[1], call)
+                answer = self._checked(name, arguments[0], arguments[1], call)
+                if name == "commit" and answer is not None:
+                    self._committed[arguments[2]] = self._redis.clock()
+                return answer
         return call()
 
     def _claimed(self, answer: bytes | None, lease: str, seconds: float) -> Answer:
@@ -188,11 +204,23 @@ class RedisWitness:
             mailbox, now = answer.decode(), self._redis.clock()
             if _EPOCH not in self._redis.values:
                 raise Broken("5 leases", f"{mailbox} was handed out by a Redis that is not whole")
+            self._check_index(mailbox)
             held = self.leases.get(mailbox)
             if held and held.until > now and held.lease != lease:
                 raise Broken("5 leases", f"{mailbox} was handed out while it was held")
             self.leases[mailbox] = Held(lease, now + seconds)
         return answer
+
+    def _check_index(self, mailbox: str) -> None:
+        """Whatever Redis lost is read back before it hands out a mailbox."""
+        recently = self._redis.clock() - _BATCHES_KEPT
+        self._committed = {
+            batch: time for batch, time in self._committed.items() if time > recently
+        }
+        known = self._redis.values.get(_BATCHES, {})
+        for batch in self._committed:
+            if batch.encode() not in known and self._store.may_be_told_again(batch):
+                raise Broken("15 read back", f"{mailbox} was handed out before {batch} was")
 
     def _renewed(self, answer: Sequence[int], leases: Sequence[str], seconds: float) -> Answer:
         for mailbox, lease, kept in zip(leases[::2], leases[1::2], answer, strict=True):
@@ -227,7 +255,7 @@ class Witness:
     def __init__(self, store: MemoryStore, redis: RedisServer) -> None:
         self.servers: dict[str, Server] = {}
         self.store = StoreWitness(store)
-        self.redis = RedisWitness(redis, self.servers)
+        self.redis = RedisWitness(redis, self.store, self.servers)
         self.delivered: Counter[tuple[str, str]] = Counter()  # by mailbox and SHA-256
         self.published: dict[str, list[str]] = {}  # event id to the bytes it was published with
         self._names: dict[tuple[str, str, str], str] = {}  # event ids by mailbox, SHA-256 and type
