@@ -92,12 +92,14 @@ def _by_turns(
         for each in programs:
             maildrop.clear()
             maildrop.link(messages.files)
-            figures[each.name].append(_one_run(each, dovecot, maildrop))
+            if measured := _one_run(each, dovecot, maildrop):
+                figures[each.name].append(measured)
     maildrop.clear()
     return figures
 
 
-def _one_run(each: Program, dovecot: Dovecot, maildrop: Maildrop) -> Measured:
+def _one_run(each: Program, dovecot: Dovecot, maildrop: Maildrop) -> Measured | None:
+    """What it took; None where another program failed, which is said and counts for nothing."""
     with tempfile.TemporaryDirectory(dir=DISK) as temporary:
         directory = Path(temporary)
         command = each.prepare(dovecot, maildrop, directory)
@@ -105,7 +107,11 @@ def _one_run(each: Program, dovecot: Dovecot, maildrop: Maildrop) -> Measured:
         left = maildrop.count()
         if measured.exit_code != 0 or left:
             output = (directory / "output").read_text(errors="replace")[-2000:]
-            sys.exit(f"{each.name} ended with {measured.exit_code}, left {left} messages: {output}")
+            failure = f"{each.name} ended with {measured.exit_code}, left {left} messages: {output}"
+            if each is OURS:
+                sys.exit(failure)
+            console.print(failure)
+            return None
         return measured
 
 
@@ -116,6 +122,9 @@ def _table(title: str, figures: Figures) -> Table:
         table.add_column(name, justify="left" if name == "program" else "right", no_wrap=True)
     base_wall, base_cpu = _medians(figures[base])
     for name, runs in figures.items():
+        if not runs:
+            table.add_row(name, "failed")
+            continue
         walls = [run.wall for run in runs]
         wall, cpu = _medians(runs)
         table.add_row(
