@@ -239,7 +239,7 @@ def test_hints_that_are_lost_are_given_again(ours: Fleet) -> None:
         ours.start("beat")
         ours.launch([sys.executable, "-m", "ingest.cli", "worker", "--lanes", "maintenance"])
         for _ in range(3):
-            ours.wait(lambda: client.delete("poll") == 1)  # its hints, nobody takes them
+            ours.wait(lambda: client.delete("poll") == 1, 30)  # its hints, nobody takes them
             client.delete("maintenance", "relay")
         assert server.sessions == 0
         ours.start("worker")
