@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ingest.model import Defect, Envelope, Probe, Record, StoredEvent, event_id
+from ingest.model import Defect, Envelope, Part, Probe, Record, StoredEvent, event_id
 
 INGESTED = "mail-ingest.message.ingested.v1"
 REPARSED = "mail-ingest.message.reparsed.v1"  # a version of a message that was quarantined before
@@ -109,34 +109,8 @@ def ingested(
         traceparent: the current span (W3C Trace Context); empty: there is none.
         probe: that the message is; None: it is mail.
     """
-    message = Message(
-        mailbox=record.mailbox,
-        tenant=record.tenant,
-        record=record.id,
-        session=session,
-        octets=record.octets,
-        sha256=record.sha256,
-        envelope=record.envelope,
-        preview=record.preview,
-        parts=tuple(
-            PartReference(
-                path=part.path,
-                content_type=part.content_type,
-                filename=part.filename,
-                content_id=part.content_id,
-                disposition=part.disposition,
-                octets=part.octets,
-                sha256=part.sha256,
-                uri=uri(part.key) if part.key else "",
-            )
-            for part in record.parts
-        ),
-        defects=record.defects,
-        version_of=record.version_of,
-        probe=probe,
-    )
-    kind = REHEARSED if record.rehearsal else REPARSED if record.version_of else INGESTED
-    kind = PROBED if probe else kind
+    message = _message(record, uri, session, probe)
+    kind = _kind(record, probe)
     event = CloudEvent(
         id=event_id(record.id, kind),
         source=f"/mail-ingest/{deployment}/mailboxes/{record.mailbox}",
@@ -151,6 +125,48 @@ def ingested(
     if len(encoded) > MAX_OCTETS:
         encoded = _encoder.encode(msgspec.structs.replace(event, data=_shortened(message)))
     return StoredEvent(id=event.id, type=event.type, json=encoded.decode())
+
+
+def _kind(record: Record, probe: Probe | None) -> str:
+    """The type of its event."""
+    if probe:
+        return PROBED
+    if record.rehearsal:
+        return REHEARSED
+    return REPARSED if record.version_of else INGESTED
+
+
+def _message(
+    record: Record, uri: Callable[[str], str], session: str, probe: Probe | None
+) -> Message:
+    """All the facts."""
+    return Message(
+        mailbox=record.mailbox,
+        tenant=record.tenant,
+        record=record.id,
+        session=session,
+        octets=record.octets,
+        sha256=record.sha256,
+        envelope=record.envelope,
+        preview=record.preview,
+        parts=tuple(_reference(part, uri) for part in record.parts),
+        defects=record.defects,
+        version_of=record.version_of,
+        probe=probe,
+    )
+
+
+def _reference(part: Part, uri: Callable[[str], str]) -> PartReference:
+    return PartReference(
+        path=part.path,
+        content_type=part.content_type,
+        filename=part.filename,
+        content_id=part.content_id,
+        disposition=part.disposition,
+        octets=part.octets,
+        sha256=part.sha256,
+        uri=uri(part.key) if part.key else "",
+    )
 
 
 def _shortened(message: Message) -> Message:
