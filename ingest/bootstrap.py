@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structlog.contextvars import bound_contextvars
 
-from ingest.errors import RegistryError, SettingsError
+from ingest.errors import RegistryError
 from ingest.intake.batch import BatchLimits
 from ingest.intake.canary import Canaries
 from ingest.intake.in_flight import InFlight
@@ -45,6 +43,7 @@ from ingest.state.canaries import CanaryState
 from ingest.state.checkpoint import Checkpoints
 from ingest.state.connect import connect
 from ingest.state.embedded import EmbeddedValkey
+from ingest.state.key_file import keys_of
 from ingest.state.ledger import RedisLedger
 from ingest.state.outbox import Outbox
 from ingest.state.quarantine import Quarantine
@@ -52,7 +51,7 @@ from ingest.state.readback import ReadBack
 from ingest.state.registry import Registry
 from ingest.state.renewal import LeaseKeeper
 from ingest.state.schedule import Schedule
-from ingest.state.secrets import Keyring, new_key
+from ingest.state.secrets import Keyring
 from ingest.state.sweep import SweepCursor
 from ingest.transport.deadlines import Deadlines
 from ingest.transport.maildrop import Pop3Maildrop
@@ -303,40 +302,64 @@ def open_application(
         budget = Budget(settings.buffer_octets)
         store = open_store(settings.store_url, budget, _s3_options(settings), over)
         stack.callback(store.close)
-        log = StoreLog(store)
         schedule = Schedule(redis)
         keeper = LeaseKeeper(schedule, settings.lease_seconds)
         stack.callback(keeper.close)
-        outbox = Outbox(redis, SINK)
         committer = stack.enter_context(_committer())
-        yield Application(
-            settings=settings,
-            redis=redis,
-            store=store,
-            log=log,
-            keyring=Keyring(_keys(settings)),
-            registry=Registry(redis, store),
-            schedule=schedule,
-            ledger=RedisLedger(redis),
-            keeper=keeper,
-            outbox=outbox,
-            brake=Brake(redis),
-            quarantine=Quarantine(redis),
-            pressure=BackPressure(outbox.depth, lambda: shutdown.closing),
-            checkpoints=Checkpoints(redis, store),
-            read_back=ReadBack(
-                redis,
-                store,
-                log,
-                spread_seconds=settings.poll_seconds,
-                beat=beat,
-                ahead=partial(ahead, committer),
-            ),
+        yield _wired(
+            settings,
+            redis,
+            store,
+            schedule,
+            keeper,
+            committer=committer,
             shutdown=shutdown,
             beat=beat,
-            committer=committer,
-            in_flight=InFlight(MOST_BATCHES),
         )
+
+
+def _wired(
+    settings: Settings,
+    redis: Redis,
+    store: Store,
+    schedule: Schedule,
+    keeper: LeaseKeeper,
+    *,
+    committer: ThreadPoolExecutor,
+    shutdown: Shutdown,
+    beat: Callable[[], None],
+) -> Application:
+    """The parts that nobody has to close, and those, in their places."""
+    log = StoreLog(store)
+    outbox = Outbox(redis, SINK)
+    return Application(
+        settings=settings,
+        redis=redis,
+        store=store,
+        log=log,
+        keyring=Keyring(keys_of(settings)),
+        registry=Registry(redis, store),
+        schedule=schedule,
+        ledger=RedisLedger(redis),
+        keeper=keeper,
+        outbox=outbox,
+        brake=Brake(redis),
+        quarantine=Quarantine(redis),
+        pressure=BackPressure(outbox.depth, lambda: shutdown.closing),
+        checkpoints=Checkpoints(redis, store),
+        read_back=ReadBack(
+            redis,
+            store,
+            log,
+            spread_seconds=settings.poll_seconds,
+            beat=beat,
+            ahead=partial(ahead, committer),
+        ),
+        shutdown=shutdown,
+        beat=beat,
+        committer=committer,
+        in_flight=InFlight(MOST_BATCHES),
+    )
 
 
 def _committer() -> AbstractContextManager[ThreadPoolExecutor]:
@@ -365,43 +388,3 @@ def _s3_options(settings: Settings) -> S3Options:
         sse=settings.s3_sse,
         sse_kms_key_id=settings.s3_sse_kms_key_id,
     )
-
-
-def _keys(settings: Settings) -> list[str]:
-    """The keys that seal passwords.
-
-    Where everything lives in the home directory, so does a key of its own, made at first use. A
-    fleet must be given its keys: a key that only one worker knows is worse than none.
-
-    Raises:
-        SettingsError: the key file can't be read.
-    """
-    if settings.keys:
-        return [key.strip() for key in settings.keys.split(",") if key.strip()]
-    path = settings.keys_path
-    if not settings.keys_file:
-        if settings.store and not path.exists():
-            return []
-        _make_key(path)
-    try:
-        return path.read_text("ascii", "replace").split()  # the keyring says what is no key
-    except OSError as error:
-        raise SettingsError(
-            f"can't read the keys in {path}: {error.strerror}",
-            remedy="set INGEST_KEYS_FILE to a file that this user can read",
-        ) from None
-
-
-def _make_key(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor is no path
-            file.write(new_key() + "\n")
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise SettingsError(
-            f"can't make a key in {path}: {error.strerror}",
-            remedy="set INGEST_HOME to a directory that this user can write to",
-        ) from None
