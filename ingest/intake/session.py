@@ -6,13 +6,10 @@ as consecutive statements. While a batch is being written the next one is retrie
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
-from contextvars import copy_context
 from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
@@ -21,7 +18,6 @@ import structlog
 
 from ingest.errors import (
     CommandRefused,
-    DeletesBraked,
     RemoteProtocolError,
     SessionError,
     SessionStopped,
@@ -30,7 +26,8 @@ from ingest.failpoints import reach
 from ingest.intake import policy
 from ingest.intake.attempts import Attempts
 from ingest.intake.batch import LARGE_OCTETS, Batch, BatchLimits, Member
-from ingest.intake.in_flight import InFlight
+from ingest.intake.deletes import Deletes
+from ingest.intake.in_flight import InFlight, SealedBatch, write_behind
 from ingest.intake.message import Draft, Thresholds, Unparsable, described
 from ingest.intake.ports import Brake, Ledger, Log, Maildrop, Retrieval, Stop
 from ingest.intake.probe import Recognition
@@ -41,9 +38,6 @@ from ingest.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
-# Batches of a session being written while its next is retrieved.
-MOST_IN_FLIGHT = 4
-
 # Rules by which a message that is retrieved may or may not be deleted at once.
 _DELAYED = {"after", "published"}
 
@@ -52,13 +46,6 @@ _KEEP = DeleteRule("never")
 
 # Between two looks at a session whose server waits for us while the store takes its time.
 _LOOK_SECONDS = 1.0
-
-
-class SealedBatch(NamedTuple):
-    """A batch whose commit object is being written."""
-
-    batch: Batch
-    writing: Future[None]
 
 
 class SessionSettings(NamedTuple):
@@ -125,14 +112,13 @@ class Session:
         self._started = self._listed_at = time.monotonic()
         self._listed: list[str] = []  # all that is in the maildrop, by `alias`
         self._attempts = Attempts(ledger, lease)
-        self._deletes: dict[int, str | None] = {}  # message-number to unique-id
-        self._evidence: set[int] = set()  # message-numbers of what is certainly stored
         self._unparsable: list[Listed] = []
         self._cut: list[Listed] = []  # messages that may have been cut on the way
         self._refused: list[Listed] = []
         self._queue: Queue | None = None
         self._broken: SessionError | None = None  # what ended the retrieving
         self.report = SessionReport(mailbox=mailbox.id, login_delay=maildrop.login_delay)
+        self._deletes = Deletes(maildrop, brake, self.report)
 
     def run(self) -> SessionReport:
         """Retrieve, commit, delete, quit, settle. In this order, or not at all.
@@ -149,18 +135,17 @@ class Session:
                 self._note_committed(batch, events)
                 for member in batch.members:
                     if member.delete:
-                        self._delete(member.listed)
+                        self._deletes.send(member.listed)
             self._refuse_to_quit_after_a_break()
-            self._refuse_to_quit_under_the_brake()
+            self._deletes.refuse_under_the_brake()
             self._attempts.finish(self._refused)
             farewell = self._maildrop.quit()
-            deleted = {number: self._deletes[number] for number in farewell.deleted}
-            self._ledger.settle(self._lease, [name for name in deleted.values() if name])
+            self._ledger.settle(self._lease, self._deletes.confirmed(farewell))
             reach("settled")
             self._ledger.forget(self._lease, self._listed)
         except BaseException as error:
             self._maildrop.drop()
-            metrics.deletes.labels("unconfirmed").inc(len(self._deletes))
+            self._deletes.give_up()
             self._attempts.end_by(error, suspects=self._suspects())
             raise
         finally:
@@ -211,7 +196,7 @@ class Session:
         self.report.listed = len(listing)
         self.report.listed_octets = sum(listed.octets for listed in listing)
         self.report.kept = len(plan.keep)
-        wanted = [*plan.retrieve, *self._delete_known(plan.delete)]
+        wanted = [*plan.retrieve, *self._deletes.send_known(plan.delete)]
         wanted.sort(key=lambda listed: listed.number)
         if self._rule.mode != "committed":
             wanted = policy.in_turn(wanted, random.random())  # noqa: S311 - hides nothing
@@ -220,51 +205,14 @@ class Session:
         self.report.suspects = len(suspects) - len(chosen) * self._isolated
         return chosen
 
-    def _delete_known(self, candidates: tuple[policy.Known, ...]) -> Iterator[Listed]:
-        """DELE what is certainly stored already; yield what is not certain."""
-        by_number = {candidate.listed.number: candidate for candidate in candidates}
-        for number, block in self._maildrop.header_blocks(by_number):
-            listed, entry = by_number[number]
-            if block is None or hashlib.sha256(block).hexdigest() != entry.header_sha256:
-                yield listed
-                continue
-            metrics.messages.labels("known").inc()
-            self.report.ignored_deletes += entry.deleted
-            self._evidence.add(number)
-            self._delete(listed)
-
     # Retrieving
 
     def _batches(self) -> Iterator[SealedBatch]:
-        """Retrieve into batches; yield each when it is likely to be written."""
+        """Retrieve into batches, and write these; each when it is likely to be written."""
         wanted = self._wanted()
         if self._watch:
             self._watch.listed(len(wanted), sum(listed.octets for listed in wanted))
-        in_flight: deque[SealedBatch] = deque()
-        try:
-            for batch in self._filled(wanted):
-                if batch:
-                    in_flight.append(self._seal(batch))
-                while in_flight and (
-                    len(in_flight) > MOST_IN_FLIGHT
-                    or in_flight[0].writing.done()
-                    or self._in_flight.crowded
-                ):
-                    yield in_flight[0]
-                    self._in_flight.release(in_flight.popleft().writing)
-            while in_flight:
-                yield in_flight[0]
-                self._in_flight.release(in_flight.popleft().writing)
-        finally:
-            for sealed in in_flight:
-                self._in_flight.release(sealed.writing)
-
-    def _seal(self, batch: Batch) -> SealedBatch:
-        """Begin to write a batch that nothing joins any more."""
-        context = copy_context()  # of the log and of the current span
-        writing = self._committer.submit(context.run, batch.write)
-        self._in_flight.add()
-        return SealedBatch(batch, writing)
+        return write_behind(self._filled(wanted), self._committer, self._in_flight)
 
     def _filled(self, wanted: list[Listed]) -> Iterator[Batch | None]:
         """Batches with their messages in them, complete but for their parts' last octets.
@@ -390,20 +338,10 @@ class Session:
 
     # What came of it
 
-    def _delete(self, listed: Listed) -> None:
-        """DELE, if this session has seen that the message is stored."""
-        if listed.number not in self._evidence:
-            self.report.unproven += 1
-            metrics.deletes_without_evidence.inc()
-            log.critical("delete_without_evidence", number=listed.number)
-            return
-        self._maildrop.delete(listed.number)
-        self._deletes[listed.number] = listed.unique_id
-
     def _note_committed(self, batch: Batch, events: int) -> None:
         """The batch is ours: evidence for its DELEs, figures, log lines."""
         for member in batch.members:
-            self._evidence.add(member.listed.number)
+            self._deletes.prove(member.listed)
             self._attempts.committed(member.listed)
         note_committed(self.report, batch, events, time.monotonic() - self._listed_at)
         if self._watch:
@@ -430,18 +368,6 @@ class Session:
                 f"mailbox {self._mailbox.id}: message {listed.number} goes on after {octets} "
                 f"octets, though LIST announced {listed.octets}",
                 remedy="after some attempts it is skipped; ask the server's operator",
-            )
-
-    def _refuse_to_quit_under_the_brake(self) -> None:
-        """Ask once more, as late as can be: QUIT is what deletes.
-
-        Raises:
-            DeletesBraked: nothing may be deleted now.
-        """
-        if self._deletes and (reason := self._brake.allow(len(self._deletes))):
-            raise DeletesBraked(
-                f"mailbox {self._mailbox.id}: nothing was deleted: {reason}",
-                remedy="see what is wrong, then: ingest brake release",
             )
 
     def _refuse_to_quit_after_a_break(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SESSION = "ingest/intake/session.py"
+DELETES = "ingest/intake/deletes.py"
 
 # Parts of the exam, quickest first.
 STEPS = "tests/faults/test_kill_at_every_step.py"
@@ -41,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "DELE by unique-id alone",
-        SESSION,
+        DELETES,
         "if block is None or hashlib.sha256(block).hexdigest() != entry.header_sha256:",
         "if block is None:",
         (INTAKE,),
@@ -64,7 +65,8 @@ MUTANTS = (
         "settled before QUIT is answered",
         SESSION,
         "            farewell = self._maildrop.quit()\n",
-        "            self._ledger.settle(self._lease, [n for n in self._deletes.values() if n])\n"
+        "            sent = [name for name in self._deletes._sent.values() if name]\n"
+        "            self._ledger.settle(self._lease, sent)\n"
         "            farewell = self._maildrop.quit()\n",
         (INTAKE,),
     ),
@@ -153,7 +155,7 @@ MUTANTS = (
     Mutant(
         "the brake not asked before QUIT",
         SESSION,
-        "            self._refuse_to_quit_under_the_brake()\n",
+        "            self._deletes.refuse_under_the_brake()\n",
         "",
         (INTAKE,),
     ),

@@ -12,8 +12,7 @@ import pytest
 
 from ingest.errors import SessionStopped
 from ingest.intake.batch import Batch
-from ingest.intake.in_flight import InFlight
-from ingest.intake.session import MOST_IN_FLIGHT
+from ingest.intake.in_flight import MOST_IN_FLIGHT, InFlight
 from tests.fakes.world import Go, Inline, World
 
 SESSIONS = 3
