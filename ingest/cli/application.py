@@ -58,7 +58,7 @@ def workers_missed(application: Application) -> str:
 
     if Presence(application.redis).seen():
         return ""
-    return f"; none was seen within the last minute: {starts_workers(application.settings)}"
+    return f"; none was seen within the last minute: run {starts_workers(application.settings)}"
 
 
 @contextmanager

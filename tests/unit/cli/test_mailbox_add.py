@@ -19,7 +19,7 @@ def test_where_no_worker_was_seen_it_says_what_starts_one_with_these_settings(
     seen = ingest("mailbox", "add", "b", "pop3s://b@pop.example", *REFERENCE)
 
     said = "is polled from now on by every worker"
-    hint = "none was seen within the last minute: ingest worker, ingest beat"
+    hint = "none was seen within the last minute: run ingest worker, ingest beat"
     assert alone.out == f"a {said}; {hint}\n"
     assert seen.out == f"b {said}\n"
 
