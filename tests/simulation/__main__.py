@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections import Counter
 
 from rich.console import Console
 
+from tests.simulation import many
 from tests.simulation.faults import HABITS, KINDS
 from tests.simulation.patches import simulated
 from tests.simulation.simulation import Failed, Simulation
@@ -33,7 +35,7 @@ def _show(seed: int) -> int:
         try:
             done = simulation.run()
         except Failed as failed:
-            console.out(failed)
+            traceback.print_exception(failed.__cause__)
             return 1
     console.out(
         f"seed {seed}: {done.steps} steps, {done.messages} messages, {done.events} events, "
@@ -46,17 +48,16 @@ def _count(seeds: int) -> int:
     """Many seeds, and what struck them."""
     struck: Counter[str] = Counter()
     broken = 0
-    with simulated() as living:
-        for seed in range(seeds):
-            try:
-                struck.update(Simulation(seed, living).run().struck)
-            except Failed as failed:
-                broken += 1
-                console.out(failed)
+    for tally in many.run(range(seeds)):
+        struck.update(tally.struck)
+        broken += len(tally.failures)
+        for failure in tally.failures:
+            console.out(failure)
     for name in (*KINDS, *HABITS):
         console.out(f"{struck[name]:8} {name}")
     console.out(f"{seeds} seeds, {broken} of them broke a promise")
     return int(broken > 0)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

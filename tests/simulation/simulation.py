@@ -44,11 +44,12 @@ class Outcome(NamedTuple):
 
 
 class Failed(Exception):
-    """A seed that breaks an invariant."""
+    """A seed that breaks an invariant, or the simulation."""
 
     def __init__(self, seed: int, failure: BaseException, trace: Sequence[Step]) -> None:
         lines = "\n".join(map(str, trace))
-        super().__init__(f"{lines}\nseed {seed}: {type(failure).__name__}: {failure}")
+        why = f"seed {seed}: {type(failure).__name__}: {failure}"
+        super().__init__(f"{lines}\n{why}\nall its steps: make simulate SEED={seed}")
 
 
 class Simulation:
@@ -68,13 +69,13 @@ class Simulation:
         """Run it.
 
         Raises:
-            Failed: an invariant does not hold.
+            Failed: an invariant does not hold, or the simulation has a bug.
         """
         world = self._world
         with self._simulated.living_in(world, self._seed):
             try:
                 self._run()
-            except (Broken, Stuck) as failure:
+            except (Exception, Broken, Stuck) as failure:
                 raise Failed(self._seed, failure, world.scheduler.trace) from failure
         return Outcome(
             steps=world.scheduler.steps,
