@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from ingest.state import commands
 from tests.simulation import lua
@@ -66,6 +66,13 @@ class RedisClient:
 
     def set(self, key: str, value: str) -> None:
         self.execute_command("SET", key, value)
+
+    def mset(self, values: Mapping[str, str]) -> None:
+        for key, value in values.items():
+            self.set(key, value)
+
+    def info(self, section: str) -> Mapping[str, str]:
+        return cast("Mapping[str, str]", self.execute_command("INFO", section))
 
     def delete(self, key: str) -> None:
         self.execute_command("DEL", key)
