@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -36,8 +36,8 @@ _SETTINGS_OCTETS_MAX: Final = 256 * 1024  # of one mailbox
 class Restored(NamedTuple):
     """What `restore` changed in Redis."""
 
-    removed: list[Mailbox]  # with no more than their identity
-    refused: list[str]  # one sentence for each object that is no mailbox, or is one twice
+    removed: Sequence[Mailbox]  # with no more than their identity
+    refused: Sequence[str]  # one sentence for each object that is no mailbox, or is one twice
 
 
 def new_mailbox_id() -> str:
@@ -129,18 +129,39 @@ class Registry:
             going_on: called after each; where it raises, that is the end.
             ahead: how they are read.
         """
-        restored = Restored([], [])
-        stored = set[str]()
-        listed = (item.key for item in self._store.list(_FOLDER))
-        for mailbox, refusal in ahead(self._taken_in, listed):
+        listed: list[str] = []
+        for item in self._store.list(_FOLDER):
             going_on()
-            stored.add(mailbox)
-            if refusal:
-                restored.refused.append(refusal)
+            listed.append(item.key)
+        # First, what has been removed: another one may have its name or account since.
+        removed = self._forget_all_but(set(listed), going_on)
+        refused, tried = dict.fromkeys(listed, ""), 0
+        while refused and len(refused) != tried:  # what one gives up, another one may have
+            tried = len(refused)
+            refused = self._take_in_all(refused, going_on, ahead)
+        return Restored(removed, [*refused.values()])
+
+    def _forget_all_but(
+        self, listed: Collection[str], going_on: Callable[[], None]
+    ) -> Sequence[Mailbox]:
+        """Let Redis know no mailbox that the store lacks; those it knew."""
+        removed: list[Mailbox] = []
         for known in self.ids():
-            if known not in stored and not self._is_stored(known):
-                restored.removed.extend(self._forget(known))
-        return restored
+            going_on()
+            if _key(known) not in listed and not self._is_stored(known):
+                removed.extend(self._forget(known))
+        return removed
+
+    def _take_in_all(
+        self, listed: Iterable[str], going_on: Callable[[], None], ahead: Ahead
+    ) -> dict[str, str]:
+        """Let Redis know these mailboxes; the keys of those that are refused, and why."""
+        refused: dict[str, str] = {}
+        for key, refusal in zip(listed, ahead(self._taken_in, listed), strict=True):
+            going_on()
+            if refusal:
+                refused[key] = refusal
+        return refused
 
     def _keep(self, mailbox: Mailbox, seen: bytes) -> Mailbox:
         self._refuse_taken(mailbox)
@@ -170,17 +191,18 @@ class Registry:
     def _lost(self) -> bool:
         return not self._redis.run("EXISTS", self._redis.key("epoch"))
 
-    def _taken_in(self, key: str) -> tuple[str, str]:
-        """The id of a mailbox that Redis knows now; or none, and why it is refused, if it is."""
+    def _taken_in(self, key: str) -> str:
+        """Let Redis know a mailbox as the store has it; why it is refused, if it is."""
         try:
-            return self._take_in(key), ""
+            self._take_in(key)
         except ObjectMissing:
-            return "", ""  # removed since it was listed
+            return ""  # removed since it was listed
         except (RegistryError, msgspec.MsgspecError) as error:
-            return "", f"{key}: {str(error).splitlines()[0]}"
+            return f"{key}: {str(error).splitlines()[0]}"
+        return ""
 
-    def _take_in(self, key: str) -> str:
-        """Let Redis know a mailbox as the store has it; its id.
+    def _take_in(self, key: str) -> None:
+        """Let Redis know a mailbox as the store has it.
 
         Asked for before the store is read: what is written meanwhile is newer.
         """
@@ -188,7 +210,7 @@ class Registry:
             seen = self._known(key.removeprefix(_FOLDER).removesuffix(".json"))
             mailbox, settings = self._read(key)
             if seen == settings or self._register(mailbox.id, seen, settings):
-                return mailbox.id
+                return
 
     def _register(self, mailbox: str, seen: bytes, settings: bytes) -> bool:
         """Let Redis know the mailbox, if what it knew is what was seen; False: it is not.

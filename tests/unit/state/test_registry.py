@@ -265,6 +265,24 @@ def test_a_rolled_back_redis_is_made_equal_to_the_store(
     assert [one.name for one in registry.list()] == ["new"]
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_mailbox_of_the_store_is_known_though_redis_remembers_another_by_its_account(
+    registry: Registry, store: MemoryStore, *, removed: bool
+) -> None:
+    """Redis was rolled back to before the other one was changed, or removed."""
+    before = registry.add(changed(mailbox("a"), id="mb-z"))
+    after = [] if removed else [changed(before, name="old", username="old")]
+    after.append(changed(before, id="mb-b"))
+    store.objects.clear()
+    for one in after:
+        store.put(f"mailboxes/{one.id}.json", msgspec.json.encode(one))
+    restored = registry.restore()
+    assert [one.id for one in restored.removed] == ["mb-z"] * removed
+    assert restored.refused == []
+    assert {one.id: one.name for one in registry.list()} == {one.id: one.name for one in after}
+    assert registry.get("a").id == "mb-b"
+
+
 def test_an_object_that_is_no_mailbox_holds_up_no_other(
     registry: Registry, store: MemoryStore
 ) -> None:
