@@ -182,3 +182,7 @@ class Checkpoints:
     def withdraw(self) -> None:
         """Take its epoch from Redis: nothing can be claimed until it was read back."""
         self.commands.run("DEL", self.commands.key("epoch"))
+
+    def distrust(self) -> None:
+        """Let no run of Redis count as compared: nothing can be claimed until this one is."""
+        self.commands.run("DEL", self.commands.key("run-id"))

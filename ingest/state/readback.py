@@ -90,6 +90,7 @@ class ReadBack:
         ahead: Ahead = map,
         prefix: str = PREFIX,
     ) -> None:
+        self._store = store
         self._checkpoints = Checkpoints(client, store, prefix)
         self._redis = self._checkpoints.commands
         self._ledger = RedisLedger(client, prefix)
@@ -184,16 +185,29 @@ class ReadBack:
 
     def _catch_up(self, lock_id: str) -> ReadBackDone:
         """Compare a Redis that was restarted since it was whole."""
-        run_id = self._checkpoints.run_id()
+        # A failover back to the run that was whole would bring what this one lacks, too.
+        self._checkpoints.distrust()
+        look, until = self._checkpoints.look(), self._store.now()
         checkpoint = self._checkpoints.read()
         since = (checkpoint.compared or checkpoint.before) if checkpoint else None
         log.warning("redis_restarted", since=since and since.isoformat())
+
+        def at_work() -> None:
+            self._go_on(lock_id)
+            look.step()
+
         mailboxes = self._let_know(lock_id)
-        listed = self._commits.committed(since)
-        batches, events = self.compare(listed, lambda: self._go_on(lock_id))
-        self._end(lock_id, run_id)
+        batches, events = self.compare(self._listed(since, lock_id), at_work)
+        self._end(lock_id, look.run_id)
+        # Where each command starts Redis, nothing else says how far it was compared.
+        self._checkpoints.write(until, look)
         log.info("redis_compared", mailboxes=mailboxes, batches=batches, events=events)
         return ReadBackDone(since, mailboxes, batches, events)
+
+    def _listed(self, since: datetime | None, lock_id: str) -> Iterator[str]:
+        for batch in self._commits.committed(since):
+            self._go_on(lock_id)  # thousands may be known, and listing them takes its time
+            yield batch
 
     def _let_know(self, lock_id: str) -> int:
         """Let Redis know the mailboxes, and poll those that aren't paused; how many."""

@@ -271,6 +271,63 @@ def test_a_redis_restarted_while_it_is_compared_is_compared_again(
     assert fleet.checkpoints.epoch() == epoch
 
 
+def test_what_was_compared_once_is_not_compared_again_at_the_next_restart(
+    server: Valkey, store: MemoryStore, log: Log
+) -> None:
+    """As by commands that start Redis and end it, where no worker ever writes a checkpoint."""
+    fleet = Fleet(connect(server.url), store, log)
+    fleet.readback.run_if_lost()
+    fleet.ingest("one", BATCH)
+    began = store.now()
+    for _ in range(2):
+        server.kill()
+        server.start()
+        assert fleet.readback.run_if_lost()
+    assert log.asked[:2] == [None, None]
+    since = log.asked[2]
+    assert since
+    assert began - MARGIN <= since <= store.now() - MARGIN
+
+
+def test_a_failover_back_does_not_bring_a_redis_that_is_taken_for_whole(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.readback.run_if_lost()
+    fleet.ingest("one", BATCH)
+    fleet.client.set("mail-ingest:run-id", "of the first")
+
+    def fail() -> None:
+        raise StateUnavailable("stopped")
+
+    fleet.log.between = fail
+    with pytest.raises(StateUnavailable, match="stopped"):
+        fleet.readback.run_if_lost()
+    monkeypatch.setattr(Checkpoints, "run_id", lambda _: "of the first")
+    assert not fleet.checkpoints.whole()
+
+
+def test_a_comparison_keeps_its_lock_while_it_lists_what_is_known(
+    fleet: Fleet, run: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback_module, "_EXTEND_EVERY", -1)
+    fleet.readback.run_if_lost()
+    for batch in ("01A", "01B", "01C"):
+        fleet.ingest(batch, batch)
+    fleet.client.delete("mail-ingest:run-id")
+    lasts: list[int] = []
+
+    def slowly() -> None:
+        lasts.append(run.run("TTL", run.key("read-back")))
+        run.run("EXPIRE", run.key("read-back"), 1)
+
+    fleet.log.between = slowly
+    beats = fleet.beats
+    assert fleet.readback.run_if_lost()
+    assert len(lasts) == 3
+    assert min(lasts) > 1
+    assert fleet.beats >= beats + 3
+
+
 def test_a_redis_rolled_back_behind_its_checkpoint_is_read_back(
     server: Valkey, store: MemoryStore, log: Log
 ) -> None:
