@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from ulid import ULID
@@ -52,6 +53,7 @@ def check(key: str) -> str:
     return key
 
 
+@lru_cache(maxsize=64)  # its objects are written, read and swept together
 def begun(batch: str) -> datetime:
     """When the batch was begun, from its ULID.
 
