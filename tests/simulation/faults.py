@@ -147,7 +147,9 @@ class Faults:
 
     def anywhere(self, step: str) -> Kind | None:
         """What strikes at this step."""
+        if not self._rate_anywhere:
+            return None
         rate = self._rate_anywhere * (_DELICATE_FACTOR if _DELICATE.search(step) else 1)
-        if not rate or self._chance.random() >= rate:
+        if self._chance.random() >= rate:
             return None
         return self._chance.choices(self._anywhere, self._weights)[0]

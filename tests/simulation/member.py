@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from ingest.intake.pressure import BackPressure
 from ingest.intake.relay import OutboxEvent
 from ingest.state.outbox import Outbox
 from ingest.state.renewal import LeaseKeeper, Renewing
+from ingest.tasks import worker
 from ingest.tasks.worker import Worker
 from tests.simulation.pop3 import Socket
 from tests.simulation.redis_client import RedisClient
@@ -81,6 +83,7 @@ def patch_bootstrap(patch: pytest.MonkeyPatch, world: Callable[[], World]) -> No
     """Let `ingest.bootstrap` wire the parts of whatever world there is."""
     patch.setattr(bootstrap, "connect", lambda _: RedisClient(world().redis, world().carry))
     patch.setattr(bootstrap, "open_store", lambda *_: world().store)
+    patch.setattr(worker, "Pulse", lambda *_: SimpleNamespace(close=lambda: None))  # never begun
     patch.setattr(
         bootstrap, "LeaseKeeper", lambda schedule, seconds: Keeper(schedule, seconds, world())
     )

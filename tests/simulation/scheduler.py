@@ -106,6 +106,7 @@ class Scheduler:
         self._chance = chance
         self._switch = switch
         self._tasks: list[Task] = []
+        self._unwinds = False  # whether any of them may be of a dead process
         self._baton = threading.Lock()  # of the thread that called `run`
         self._baton.acquire()
         self._until: Callable[[], bool] = lambda: False
@@ -120,9 +121,10 @@ class Scheduler:
 
     def step(self, what: str) -> None:
         """The current task is about to do this."""
-        if self.at_rest:
+        task = self.current
+        if task is self._outside:
             return
-        if self.current.process.dead:
+        if task.process.dead:
             raise Killed
         self.note(what)
         self.on_step(what)
@@ -155,10 +157,11 @@ class Scheduler:
     def spawn(self, name: str, process: Process, body: Callable[[], object]) -> None:
         """Begin a task. It ends when its body does."""
         self._tasks.append(Task(name, process, body))
+        self._unwinds |= process.dead
 
     def kill(self, process: Process) -> None:
         """No task of this process does anything any more."""
-        process.dead = True
+        process.dead = self._unwinds = True
         if self.current.process is process:
             raise Killed
 
@@ -189,7 +192,7 @@ class Scheduler:
     def end(self) -> None:
         """Unwind every task."""
         for task in self._tasks:
-            task.process.dead = True
+            task.process.dead = self._unwinds = True
         self.failure, self._until = None, lambda: not self._tasks
         self._last_step = self.steps + 1
         self._run()
@@ -215,12 +218,13 @@ class Scheduler:
 
     def _next(self) -> Task:
         """Who goes on. Where all wait, time passes."""
-        for task in self._tasks:
-            if task.process.dead:
-                return task
+        if self._unwinds:
+            for task in self._tasks:
+                if task.process.dead:
+                    return task
+            self._unwinds = False
         while not (self.failure or self.steps >= self._last_step or self._until()):
-            ready = [task for task in self._tasks if self._is_ready(task)]
-            if ready:
+            if ready := self._ready():
                 return self._chance.choice(ready) if len(ready) > 1 else ready[0]
             soonest = min(map(self._soonest, self._tasks), default=math.inf)
             if soonest == math.inf:
@@ -229,13 +233,20 @@ class Scheduler:
             self.now = soonest
         return self._outside
 
-    def _is_ready(self, task: Task) -> bool:
-        paused = task.process.paused_until > self.now or self.alone not in {None, task.process}
-        return not paused and (task.due <= self.now or task.ready())
+    def _ready(self) -> list[Task]:
+        """Who may go on now."""
+        now, alone = self.now, self.alone
+        return [
+            task
+            for task in self._tasks
+            if task.process.paused_until <= now
+            and (alone is None or task.process is alone)
+            and (task.due <= now or task.ready())
+        ]
 
     def _soonest(self, task: Task) -> float:
         """When a task that waits may be ready, if nobody else does anything."""
-        if self.alone not in {None, task.process}:
+        if self.alone is not None and task.process is not self.alone:
             return math.inf
         due = 0.0 if task.ready() else task.due
         return max(due, task.process.paused_until)
@@ -246,13 +257,22 @@ class Scheduler:
             self._baton.release()
             return
         if task.carrier is None:
-            task.carrier = _idle.pop() if _idle else _Carrier()
-            task.carrier.carry = lambda: self._carry(task)
-            if not task.carrier.ident:
-                task.carrier.start()
+            carrier = task.carrier = _idle.pop() if _idle else _Carrier()
+            carrier.carry = lambda: self._carry(task, carrier)
+            if not carrier.ident:
+                carrier.start()
         task.carrier.baton.release()
 
-    def _carry(self, task: Task) -> None:
+    def _carry(self, task: Task, carrier: _Carrier) -> None:
+        """Do what it does, and what those do that begin right when another one has ended."""
+        self._do(task)
+        while (chosen := self._next()).carrier is None and chosen is not self._outside:
+            chosen.carrier, self.current = carrier, chosen
+            self._do(chosen)
+        _idle.append(carrier)
+        self._give(chosen)
+
+    def _do(self, task: Task) -> None:
         try:
             if not task.process.dead:
                 task.body()
@@ -261,9 +281,6 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - a broken invariant, or a bug of the simulation
             self.fail(error)
         self._tasks.remove(task)
-        assert task.carrier
-        _idle.append(task.carrier)
-        self._give(self._next())
 
 
 class SimulatedEvent(threading.Event):

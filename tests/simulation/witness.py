@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from ingest.objects import keys
 from ingest.objects.commits import CommitReader, rebuild_message
 from ingest.state.checkpoint import Checkpoint
 from ingest.state.commands import PREFIX
+from ingest.state.ledger import RECORDS_KEPT
 from tests.fakes.memory_store import MemoryStore
 from tests.simulation.mail import PRIVATE, Message
 from tests.simulation.pop3 import Server
@@ -30,6 +31,7 @@ from tests.simulation.redis_server import RedisServer
 _KEEPING = {"never", "shadow"}
 _BRAKE, _EPOCH, _BATCHES = (f"{PREFIX}{each}".encode() for each in ("brake", "epoch", "batches"))
 _BATCHES_KEPT = 11 * 3600  # seconds; Redis keeps them for an hour longer
+_CLOCKS_WRONG = 3600.0  # seconds, at most
 _NOT_PARSED = "not-parsed"  # the defect
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEME = "memory:///"
@@ -78,17 +80,21 @@ class StoreWitness:
 
     def records(self) -> list[Record]:
         """Every record that was ever committed."""
+        self._read()
+        return [record for found in self._records.values() for record in found]
+
+    def _read(self) -> None:
+        """Read what was committed since."""
         for key in self._unread:
             for record in CommitReader(self.store, key).records():
                 self._records.setdefault((record.mailbox, record.sha256), []).append(record)
                 for event in record.events:
                     self._events.setdefault(event.id, {})[event.json] = record
         self._unread.clear()
-        return [record for found in self._records.values() for record in found]
 
     def records_of(self, mailbox: str, sha256: str) -> Sequence[Record]:
         """Those of a message."""
-        self.records()
+        self._read()
         return self._records.get((mailbox, sha256), [])
 
     def flaw(self, record: Record) -> str:
@@ -122,7 +128,7 @@ class StoreWitness:
 
     def events(self, event_id: str) -> Mapping[str, Record]:
         """Records by the bytes of that event."""
-        self.records()
+        self._read()
         return self._events.get(event_id, {})
 
     def dangling(self, event_json: str) -> str:
@@ -297,7 +303,8 @@ class Witness:
         message = (record.mailbox, record.sha256, event.type)
         if self._names.setdefault(message, event.id) != event.id:
             raise Broken("4 events", f"record {record.id} was published by another id before")
-        if known and not (self.redis_lost_data and len(records) > 1):
+        again = self.redis_lost_data and len(records) > 1
+        if known and not again and not _was_forgotten(records.values()):
             raise Broken("4 events", f"event {event.id} was published with other bytes before")
         known.append(event.json)
         if len({_facts(version) for version in known if _parsed(records[version])}) > 1:
@@ -379,6 +386,12 @@ class Witness:
 
 def _parsed(record: Record) -> bool:
     return not any(defect.name == _NOT_PARSED for defect in record.defects)
+
+
+def _was_forgotten(records: Iterable[Record]) -> bool:
+    """Whether one may have been forgotten when another one of the same octets was committed."""
+    times = [keys.begun(record.batch).timestamp() for record in records]
+    return max(times) - min(times) > RECORDS_KEPT - _CLOCKS_WRONG
 
 
 def _facts(event_json: str) -> bytes:

@@ -110,8 +110,9 @@ class World:
     @property
     def at_work(self) -> bool:
         """Whether any process does anything."""
-        both = (*self.members, *self.children)
-        return bool(self.hints) or any(member.busy for member in both)
+        if self.hints:
+            return True
+        return any(member.busy for member in (*self.members, *self.children))
 
     def end(self, member: Member) -> None:
         """Let a process die. A worker is replaced."""
