@@ -18,8 +18,8 @@ from tests.simulation.patches import Simulated
 from tests.simulation.redis_server import Group
 from tests.simulation.scheduler import Process, Step, Stuck
 from tests.simulation.seeds import deliver, populate, world_of
+from tests.simulation.store_witness import Broken
 from tests.simulation.strikes import Strikes
-from tests.simulation.witness import Broken
 from tests.simulation.world import Hint
 
 _TROUBLE = (60, 320)  # steps
