@@ -106,6 +106,14 @@ class Registry:
         """The ids of all mailboxes, also of those that this version can't read."""
         return self._all().keys()
 
+    def is_stored(self, mailbox: str) -> bool:
+        """Whether the store has settings under that id, readable or not."""
+        try:
+            self._store.size(_key(mailbox))
+        except ObjectMissing:
+            return False
+        return True
+
     def remove(self, seen: Mailbox) -> None:
         """Forget a mailbox: its settings, not what was committed of it.
 
@@ -148,7 +156,7 @@ class Registry:
         removed: list[Mailbox] = []
         for known in self.ids():
             going_on()
-            if _key(known) not in listed and not self._is_stored(known):
+            if _key(known) not in listed and not self.is_stored(known):
                 removed.extend(self._forget(known))
         return removed
 
@@ -310,14 +318,6 @@ class Registry:
         if _key(mailbox.id) != key:
             raise RegistryError(f"it holds mailbox {mailbox.id!r}")
         return mailbox, settings
-
-    def _is_stored(self, mailbox: str) -> bool:
-        """Whether a mailbox that was not listed was added since."""
-        try:
-            self._store.size(_key(mailbox))
-        except ObjectMissing:
-            return False
-        return True
 
 
 def _outrun(mailbox: Mailbox) -> RegistryError:

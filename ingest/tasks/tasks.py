@@ -108,7 +108,8 @@ def sweep() -> None:
     """
     worker = current()
     application, cursor = worker.application, worker.application.sweep_cursor
-    if dropped := Orphans(application.redis).drop(worker.heartbeat.beat):
+    orphans = Orphans(application.redis, application.registry)
+    if dropped := orphans.drop(worker.heartbeat.beat):
         log.info("orphans_dropped", keys=dropped)
     after = settled = cursor.read()
     while True:

@@ -1,7 +1,7 @@
 -- Forget what is left of mailboxes that are no more.
 -- KEYS: epoch, run id, mailboxes, standing
 -- ARGV: mailbox and a key of it in turn
--- Returns how many keys were dropped. None, while Redis may lack mailboxes that the store has.
+-- Returns how many keys were dropped. None, unless Redis is whole: it may be of another store.
 if not whole(KEYS[1], KEYS[2]) then
   return 0
 end

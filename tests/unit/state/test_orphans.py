@@ -18,10 +18,15 @@ from tests.servers.valkey import make_whole
 
 
 @pytest.fixture
-def registry(client: Redis) -> Registry:
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def registry(client: Redis, store: MemoryStore) -> Registry:
     """It knows `a` and `b`, and sessions with both have left everything that they leave."""
     make_whole(client)
-    registry = Registry(client, MemoryStore())
+    registry = Registry(client, store)
     ledger, schedule = RedisLedger(client), Schedule(client)
     for one in map(mailbox, "ab"):
         registry.add(one)
@@ -58,37 +63,47 @@ def test_all_of_a_mailbox_that_is_no_more_is_dropped_and_nothing_of_others(
 ) -> None:
     registry.remove(mailbox("a"))  # and whoever did it dies
     client.set("another:entries:mb-x", "not ours")
-    assert Orphans(client).drop() == len(ALL)
+    assert Orphans(client, registry).drop() == len(ALL)
     assert left(client, "mb-a") == set()
     assert left(client, "mb-b") == ALL
     assert client.exists("another:entries:mb-x")
-    assert Orphans(client).drop() == 0
+    assert Orphans(client, registry).drop() == 0
 
 
 def test_a_standing_alone_is_dropped(client: Redis, registry: Registry) -> None:
     registry.remove(mailbox("a"))
     for name in ALL - {"standing"}:
         client.delete(f"mail-ingest:{name}:mb-a")
-    assert Orphans(client).drop() == 1
+    assert Orphans(client, registry).drop() == 1
     assert left(client, "mb-a") == set()
     assert left(client, "mb-b") == ALL
 
 
 @pytest.mark.parametrize("lacks", ["epoch", "run-id"])
-def test_nothing_is_dropped_while_redis_may_lack_mailboxes_of_the_store(
-    client: Redis, registry: Registry, lacks: str
+def test_nothing_is_dropped_while_redis_is_not_known_to_be_the_index_of_this_store(
+    client: Redis, registry: Registry, store: MemoryStore, lacks: str
 ) -> None:
-    del registry
     client.delete("mail-ingest:mailboxes", f"mail-ingest:{lacks}")
-    assert Orphans(client).drop() == 0
+    store.objects.clear()
+    assert Orphans(client, registry).drop() == 0
+    assert left(client, "mb-a") == ALL
+
+
+def test_nothing_is_dropped_of_a_mailbox_whose_settings_could_not_be_read_back(
+    client: Redis, registry: Registry, store: MemoryStore
+) -> None:
+    store.put("mailboxes/mb-a.json", b"{")
+    client.delete("mail-ingest:mailboxes", "mail-ingest:mailbox-claims")
+    registry.restore()
+    assert set(registry.ids()) == {"mb-b"}
+    assert Orphans(client, registry).drop() == 0
     assert left(client, "mb-a") == ALL
 
 
 def test_thousands_are_looked_at_in_pages(client: Redis, registry: Registry) -> None:
-    del registry
     for number in range(5000):
         client.set(f"mail-ingest:compared:mb-{number}", 1)
     pages: list[None] = []
-    assert Orphans(client).drop(lambda: pages.append(None)) == 5000
+    assert Orphans(client, registry).drop(lambda: pages.append(None)) == 5000
     assert len(pages) >= 3
     assert left(client, "mb-b") == ALL
