@@ -14,7 +14,7 @@ from tests.simulation.faults import HABITS, KINDS
 from tests.simulation.patches import simulated
 from tests.simulation.simulation import Outcome, Simulation
 
-SEEDS = 2000
+SEEDS = 2500
 
 
 def outcome(seed: int) -> Outcome:
