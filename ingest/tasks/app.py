@@ -19,7 +19,7 @@ from celery.schedules import schedule
 
 from ingest.bootstrap import redis_url
 from ingest.settings import Settings, from_environment
-from ingest.state.connect import broker_url
+from ingest.state.connect import ANSWER_SECONDS, CONNECT_SECONDS, broker_url
 
 # Celery warns of root because of pickle, which we never accept.
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -38,6 +38,17 @@ _CANARIES_SECONDS = 5.0
 TURNS = {"read_back": 300.0, "sweep": 3600.0, "audit": 3600.0}
 TURN_SECONDS = 60.0
 
+# For a connection whose other end has gone without a word, as when a network is cut. Redis ends
+# each wait of a worker for hints after a second, so that no idle one meets the limit of an answer.
+# Kombu drops a wait that is overdue by the interval, and looks once in that; what it asks for
+# meanwhile has the limit alone. All of it together is less than a heart may rest.
+_LINE = {
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "socket_timeout": ANSWER_SECONDS,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
     expires = max(TURNS.get(task, seconds), HINT_SECONDS)
@@ -55,7 +66,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": broker_url(redis_url(settings)),
         "broker_connection_retry_on_startup": True,
-        "broker_transport_options": {"socket_keepalive": True, "health_check_interval": 25},
+        "broker_transport_options": _LINE,
         "accept_content": ["json"],
         "task_serializer": "json",
         "task_ignore_result": True,

@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server that delays, cuts and stalls."""
+"""A TCP proxy between a client and a server that delays, cuts, stalls and swallows."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Proxy:
     cut_down: int | None = None  # cut once so many octets went from server to client
     stall_down: int | None = None  # pass so many octets to the client, then no more, but stay open
     flip_down: int | None = None  # change this octet, counted from one, on its way to the client
+    dead: int = 0  # the oldest so many connections lead nowhere, though nobody is told
     host: str = HOST
     port: int = 0
     connections: int = 0  # accepted so far
@@ -77,10 +78,12 @@ def tcp_proxy(host: str, port: int, *, round_trip: float = 0.0) -> Iterator[Prox
     loop = asyncio.new_event_loop()
     started = threading.Event()
     stop = asyncio.Event()
+    joined = set[asyncio.Task[None] | None]()  # the loop's own references are weak
 
     async def serve() -> None:
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             proxy.connections += 1
+            joined.add(asyncio.current_task())
             await _connect(proxy, (reader, writer), (host, port))
 
         server = await asyncio.start_server(accepted, HOST, 0)
@@ -111,6 +114,11 @@ async def _connect(
 ) -> None:
     """Join one client to the server until both have ended or a limit cuts them apart."""
     client_reader, client_writer = client
+    number = proxy.connections
+
+    def alive() -> bool:
+        return number > proxy.dead
+
     writers = [client_writer]
     try:
         server_reader, server_writer = await asyncio.open_connection(*server_address)
@@ -122,7 +130,7 @@ async def _connect(
             ):
                 blocks: Blocks = asyncio.Queue(BLOCKS_IN_FLIGHT)
                 directions.create_task(_take(proxy, reader, blocks))
-                directions.create_task(_give(blocks, writer, limit))
+                directions.create_task(_give(blocks, writer, limit, alive))
     except* (OSError, _Cut):
         pass
     finally:
@@ -138,15 +146,20 @@ async def _take(proxy: Proxy, reader: asyncio.StreamReader, blocks: Blocks) -> N
         await blocks.put((asyncio.get_running_loop().time() + proxy.round_trip / 2, octets))
 
 
-async def _give(blocks: Blocks, writer: asyncio.StreamWriter, limit: Limit) -> None:
+async def _give(
+    blocks: Blocks, writer: asyncio.StreamWriter, limit: Limit, alive: Callable[[], bool]
+) -> None:
     """Write one direction."""
     writer.transport.set_write_buffer_limits(0)  # drained means: given to the kernel
     while True:
         due, octets = await blocks.get()
         await asyncio.sleep(due - asyncio.get_running_loop().time())
         if not octets:
-            writer.write_eof()
+            if alive():
+                writer.write_eof()
             return
+        if not alive():
+            continue
         passed, cut = limit(octets)
         writer.write(passed)
         await writer.drain()

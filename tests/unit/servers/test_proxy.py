@@ -96,3 +96,24 @@ def test_one_octet_is_changed_on_its_way_from_the_server() -> None:
         proxy.flip_down = 70_001
         assert received(proxy.port) == octets[:70_000] + b"\1" + octets[70_001:]
         assert received(proxy.port) == octets
+
+
+def test_a_dead_connection_leads_nowhere_and_does_not_end_and_a_new_one_works() -> None:
+    with (
+        socket.create_server((HOST, 0)) as server,
+        tcp_proxy(HOST, server.getsockname()[1]) as proxy,
+    ):
+        proxy.dead = 1
+        address = (HOST, proxy.port)
+        with socket.create_connection(address) as client, server.accept()[0] as other:
+            for one, another in ((client, other), (other, client)):
+                one.sendall(b"to nobody")
+                another.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    another.recv(1)
+            client.close()
+            with pytest.raises(TimeoutError):
+                other.recv(1)
+        with socket.create_connection(address) as client, server.accept()[0] as other:
+            other.sendall(b"hello")
+            assert client.recv(5, socket.MSG_WAITALL) == b"hello"

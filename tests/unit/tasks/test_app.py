@@ -6,9 +6,11 @@ import json
 from contextlib import closing
 
 from celery import Celery
+from kombu.transport.redis import Transport
 
 from ingest.settings import Settings
 from ingest.tasks.app import Hinted, configuration
+from ingest.tasks.worker import _HEARTBEAT_SECONDS as HEARTBEAT_SECONDS
 
 CLOCKS_DIFFER = 25  # seconds
 
@@ -18,6 +20,13 @@ def test_no_hint_of_beat_is_over_for_a_worker_whose_clock_is_ahead() -> None:
     tasks = {entry["task"] for entry in schedule.values()}
     assert tasks == {"tick", "relay", "read_back", "sweep", "audit", "canaries"}
     assert all(entry["options"]["expires"] > CLOCKS_DIFFER for entry in schedule.values())
+
+
+def test_a_connection_that_leads_nowhere_is_given_up_and_an_idle_one_is_not() -> None:
+    line = configuration(Settings(redis_url="redis://localhost"))["broker_transport_options"]
+    assert Transport.brpop_timeout < line["socket_timeout"]
+    overdue = Transport.brpop_timeout + 2 * line["health_check_interval"]
+    assert overdue + line["socket_timeout"] < HEARTBEAT_SECONDS
 
 
 def test_what_a_newer_versions_hint_says_besides_is_no_obstacle() -> None:
