@@ -12,7 +12,8 @@ import pytest
 from tests.simulation import many
 from tests.simulation.faults import HABITS, KINDS
 from tests.simulation.patches import simulated
-from tests.simulation.simulation import Outcome, Simulation
+from tests.simulation.simulation import Failed, Outcome, Simulation
+from tests.simulation.witness import Witness
 
 SEEDS = 2500
 
@@ -30,6 +31,20 @@ def test_no_seed_breaks_a_promise_and_every_fault_strikes() -> None:
         failures += tally.failures
     assert not failures, f"{len(failures)} seeds, of these first:\n" + "\n\n".join(failures[:3])
     assert min(struck[name] for name in (*KINDS, *HABITS)), struck
+
+
+def test_a_seed_that_fails_says_how_to_take_the_same_steps_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Witness) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Witness, "check_messages", fail)
+    with pytest.raises(Failed, match=r"seed 3: KeyError: 'a bug'\n.*SEED=3$") as first:
+        outcome(3)
+    with pytest.raises(Failed) as again:
+        outcome(3)
+    assert str(again.value) == str(first.value)
 
 
 @pytest.mark.parametrize("seed", [3, 17])
