@@ -20,6 +20,7 @@ from ingest.model import Horizon, Lease, LedgerEntry, Record
 from ingest.state.commands import CHUNK, PREFIX, Argument, Commands, chunks
 from ingest.state.entries import pack_head, unpack
 
+OF_EACH_MAILBOX: Final = ("entries", "records", "attempts", "gone", "compared", "restored")  # keys
 BATCHES_KEPT: Final = 12 * 3600  # twice as long as a worker may take to commit one
 FORGET_EVERY: Final = 6 * 3600  # so often a mailbox's listing is compared with its entries
 UNLISTED_KEPT: Final = 7 * 86400  # a server may list a message again that it hid for a while
@@ -154,12 +155,7 @@ class RedisLedger:
 
     def drop(self, mailbox: str) -> None:
         """Forget all of a mailbox that is removed."""
-        self._redis.run(
-            "UNLINK",
-            *self._keys(
-                mailbox, ["entries", "records", "attempts", "gone", "compared", "restored"]
-            ),
-        )
+        self._redis.run("UNLINK", *self._keys(mailbox, OF_EACH_MAILBOX))
         self._redis.run("HDEL", self._redis.key("standing"), mailbox)
 
     def _note_unlisted(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
-from typing import Final
 
 from redis import Redis
 
 from ingest.state.commands import CHUNK, PREFIX, Commands, text
+from ingest.state.ledger import OF_EACH_MAILBOX
 from ingest.state.registry import Registry
-
-# What has a key for each mailbox.
-_NAMES: Final = frozenset({"entries", "records", "attempts", "gone", "compared", "restored"})
 
 
 class Orphans:
@@ -59,7 +56,7 @@ class Orphans:
             found: list[tuple[str, str]] = []
             for key in map(text, page):
                 name, _, mailbox = key.removeprefix(prefix).partition(":")
-                if key.startswith(prefix) and name in _NAMES:
+                if key.startswith(prefix) and name in OF_EACH_MAILBOX:
                     found.append((mailbox, key))
             yield found
 
