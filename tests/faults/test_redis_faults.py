@@ -181,7 +181,9 @@ class Pair:
 
     def part(self) -> None:
         """Cut the line: what is written from now on the replica misses."""
-        self._tell(self._primary, "WAIT", 1, 5000)
+        with contextlib.closing(Redis.from_url(self._primary.url)) as client:
+            client.set("parted", 1)  # WAIT is for what its own connection wrote, and before that
+            assert client.wait(1, 5000) == 1
         self._line.cut_up = self._line.cut_down = 0
 
     def fail_over(self, *, kill: bool) -> None:
