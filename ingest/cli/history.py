@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import typer
 
 from ingest.cli import output
 from ingest.cli.progress import Show, along
-from ingest.errors import IngestError, ObjectMissing
+from ingest.errors import IngestError, ObjectMissing, ProofFailed, StoreError
 from ingest.intake.ports import ObjectStore
 from ingest.model import Record
 from ingest.objects import keys
 from ingest.objects.log import StoreLog
+
+if TYPE_CHECKING:
+    from ingest.state.commands import Ahead
 
 _HOUR = timedelta(hours=1)
 _LAST_HOUR = 23  # of a day
@@ -28,15 +31,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATAREF = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})/commit\.zip#(\d{1,6})/record\.json")
 _SHORTEST_ID = 6
 _OLDEST = datetime(1970, 1, 1, tzinfo=UTC)  # what ULIDs begin with
-
-
-class ReadAhead(Protocol):
-    """`map`, or what works on a few items at a time."""
-
-    def __call__(
-        self, function: Callable[[str], Sequence[Record]], items: Iterable[str], /
-    ) -> Iterable[Sequence[Record]]:
-        """The function's answers, in the order of the items."""
 
 
 def _silently(_fraction: float, _sentence: str) -> None:
@@ -62,22 +56,38 @@ def since(text: str) -> datetime:
 
 
 def records(
-    store: ObjectStore, begin: datetime, *, read_ahead: ReadAhead = map, show: Show = _silently
+    store: ObjectStore,
+    begin: datetime,
+    *,
+    ahead: Ahead = map,
+    show: Show = _silently,
+    damaged: Callable[[StoreError], object] = output.print_error,
 ) -> Iterator[Record]:
     """Every record of messages retrieved at or after that time, the newest batch first.
 
     Args:
         store: where the log is.
         begin: that time.
-        read_ahead: how commit objects are read.
+        ahead: how commit objects are read.
         show: is told how far back this has come.
+        damaged: is told of each commit object that is passed over, since it can't be read.
 
     Raises:
         StoreError: the log can't be read.
     """
     log = StoreLog(store)
     fraction = along(begin, store.now())
-    for batch in read_ahead(log.records, _batches(store, begin)):
+
+    def read(batch: str) -> Sequence[Record] | StoreError:
+        try:
+            return log.records(batch)
+        except (ProofFailed, ObjectMissing) as error:
+            return error
+
+    for batch in ahead(read, _batches(store, begin)):
+        if isinstance(batch, StoreError):
+            damaged(batch)
+            continue
         for record in reversed(batch):
             if record.retrieved_at >= begin:
                 yield record
@@ -90,12 +100,12 @@ def find(
     message: str,
     begin: datetime,
     *,
-    read_ahead: ReadAhead = map,
+    ahead: Ahead = map,
     show: Show = _silently,
 ) -> Record:
     """The record of that id, of that beginning of an id, or that an event's `dataref` names.
 
-    `read_ahead` and `show` are as for `records`.
+    `ahead` and `show` are as for `records`.
 
     Raises:
         IngestError: there is none since that time.
@@ -109,7 +119,7 @@ def find(
     elif len(message) < _SHORTEST_ID:
         raise typer.BadParameter(f"give at least {_SHORTEST_ID} characters of the id")
     found: dict[str, Record] = {}
-    for record in records(store, begin, read_ahead=read_ahead, show=show):
+    for record in records(store, begin, ahead=ahead, show=show):
         if record.id.startswith(message.lower()):
             found.setdefault(record.id, record)
             if record.id == message:

@@ -16,10 +16,12 @@ from ingest.cli import history, output
 from ingest.cli.application import opened, opened_with_mailboxes
 from ingest.cli.events import names
 from ingest.cli.progress import bar
+from ingest.errors import ProofFailed, StoreError
 from ingest.model import Defect, Record
 
 if TYPE_CHECKING:
     from ingest.bootstrap import Application
+    from ingest.state.commands import Ahead
 
 app = typer.Typer(help="The messages that are stored.", no_args_is_help=True)
 
@@ -64,12 +66,17 @@ def list_(
     JSON: an array.
     """
     begin = history.since(since)
+    damaged: list[StoreError] = []
     with opened_with_mailboxes() as application:
         wanted = application.registry.get(mailbox).id if mailbox else ""
         name_of = names(application.registry)
         with bar() as show:
             found = history.records(
-                application.store, begin, read_ahead=_ahead(application), show=show
+                application.store,
+                begin,
+                ahead=_ahead(application),
+                show=show,
+                damaged=damaged.append,
             )
             chosen = (record for record in found if not wanted or record.mailbox == wanted)
             listings = [
@@ -80,8 +87,15 @@ def list_(
         output.print_json(listings)
     elif listings:
         _print_listings(listings)
-    else:
+    elif not damaged:
         typer.echo(f"no message since {output.moment(begin)}")
+    for error in damaged:
+        output.print_error(error)
+    if damaged:
+        raise ProofFailed(
+            f"{output.counted(len(damaged), 'commit object')} can't be read: see above",
+            remedy="restore what is named there; all others are listed",
+        )
 
 
 @app.command()
@@ -161,12 +175,10 @@ def save(
 def _find(application: Application, message: str, since: str) -> Record:
     begin = history.since(since)
     with bar() as show:
-        return history.find(
-            application.store, message, begin, read_ahead=_ahead(application), show=show
-        )
+        return history.find(application.store, message, begin, ahead=_ahead(application), show=show)
 
 
-def _ahead(application: Application) -> history.ReadAhead:
+def _ahead(application: Application) -> Ahead:
     from ingest.objects.ahead import ahead
 
     return partial(ahead, application.committer)

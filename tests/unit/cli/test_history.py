@@ -118,7 +118,7 @@ def test_a_long_way_back_is_read_ahead_in_order_and_shown(store: MemoryStore) ->
         found = history.records(
             store,
             NOW - timedelta(hours=41),
-            read_ahead=partial(ahead, pool),
+            ahead=partial(ahead, pool),
             show=lambda fraction, _: told.append(fraction),
         )
         first = next(found)
