@@ -19,7 +19,7 @@ from redis import Redis
 
 from ingest.errors import ObjectMissing, StateUnavailable, StoreChanged
 from ingest.intake.ports import ObjectStore
-from ingest.state.commands import PREFIX, Commands
+from ingest.state.commands import PREFIX, Commands, text
 from ingest.state.outbox import oldest_event
 
 _KEY: Final = "checkpoint.json"
@@ -140,7 +140,7 @@ class Checkpoints:
 
     def run_id(self) -> str:
         """Another one after every restart of Redis."""
-        return str(self.commands.run("INFO", "server")["run_id"])
+        return text(self.commands.call("run_id", []))
 
     def epoch(self) -> str | None:
         """The epoch of Redis; None where its index is not whole."""
@@ -176,8 +176,8 @@ class Checkpoints:
 
     def whole(self) -> bool:
         """Whether mailboxes can be claimed: Redis was compared with the store since it started."""
-        compared: bytes | None = self.commands.run("GET", self.commands.key("run-id"))
-        return self.epoch() is not None and (compared or b"").decode() == self.run_id()
+        keys = [self.commands.key("epoch"), self.commands.key("run-id")]
+        return bool(self.commands.call("whole", keys))
 
     def withdraw(self) -> None:
         """Take its epoch from Redis: nothing can be claimed until it was read back."""
