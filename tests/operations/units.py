@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -48,7 +49,9 @@ class Service:
         self._own.mkdir()
         self.log = self._own / "log"
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._manager.bind(str(self._own / "notify"))
+        self._short = tempfile.TemporaryDirectory(prefix="sd")  # a socket's path has a limit
+        self._notify = f"{self._short.name}/notify"
+        self._manager.bind(self._notify)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -94,6 +97,7 @@ class Service:
     def kill(self) -> None:
         """End it and whatever it started."""
         self._manager.close()
+        self._short.cleanup()
         if self._process:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -108,7 +112,7 @@ class Service:
             if path.exists() or not file.startswith("-"):
                 given |= variables(path)
         if self.unit["Type"] == ["notify"]:
-            given["NOTIFY_SOCKET"] = str(self._own / "notify")
+            given["NOTIFY_SOCKET"] = self._notify
         return given
 
     def _expanded(self, text: str) -> str:
