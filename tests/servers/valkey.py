@@ -81,6 +81,11 @@ class Valkey:
         shutil.copytree(self.directory / "appendonlydir", copy)
         return copy
 
+    def restart(self) -> None:
+        """Kill it, and start it again with what it had."""
+        self.kill()
+        self.start()
+
     def roll_back(self, snapshot: Path) -> None:
         """Kill it, and start it again with what it had at the time of the snapshot."""
         self.kill()

@@ -101,6 +101,12 @@ def fleet(client: Redis, store: MemoryStore, log: Log) -> Fleet:
 
 
 @pytest.fixture
+def mortal(server: Valkey, store: MemoryStore, log: Log) -> Fleet:
+    """On a Redis of its own, to be restarted."""
+    return Fleet(connect(server.url), store, log)
+
+
+@pytest.fixture
 def server() -> Iterator[Valkey]:
     with valkey_server() as server:
         yield server
@@ -216,75 +222,70 @@ def test_a_redis_that_is_not_whole_writes_no_checkpoint(fleet: Fleet, store: Mem
 
 
 def test_a_restarted_redis_lets_nobody_claim_until_it_is_compared_with_the_store(
-    server: Valkey, store: MemoryStore, log: Log
+    server: Valkey, mortal: Fleet
 ) -> None:
-    fleet = Fleet(connect(server.url), store, log)
-    fleet.readback.run_if_lost()
-    fleet.registry.add(mailbox())
-    fleet.schedule.schedule(mailbox(), -1)
-    written = fleet.write(LATER)
-    fleet.ingest("one", BATCH)
+    mortal.readback.run_if_lost()
+    mortal.registry.add(mailbox())
+    mortal.schedule.schedule(mailbox(), -1)
+    written = mortal.write(LATER)
+    mortal.ingest("one", BATCH)
     server.kill()
     server.truncate(1)
     server.start()
     seen: list[object] = []
 
     def meanwhile() -> None:
-        assert not fleet.ledger.known("mb-a", ["one"])
-        seen.append(fleet.schedule.claim(mailbox().group, 10, 60))
-        seen.append(fleet.schedule.groups_due() or None)
-        seen.append(fleet.readback.run_if_lost())
+        assert not mortal.ledger.known("mb-a", ["one"])
+        seen.append(mortal.schedule.claim(mailbox().group, 10, 60))
+        seen.append(mortal.schedule.groups_due() or None)
+        seen.append(mortal.readback.run_if_lost())
         with pytest.raises(StateUnavailable, match="restarted"):
-            fleet.lease()
+            mortal.lease()
 
-    log.between = meanwhile
+    mortal.log.between = meanwhile
     assert written
-    assert fleet.readback.run_if_lost() == (written.compared, 1, 1, 1)
+    assert mortal.readback.run_if_lost() == (written.compared, 1, 1, 1)
     assert seen == [None] * 3
-    assert fleet.ledger.known("mb-a", ["one"])
-    assert fleet.published() == [record("one").events[0].json]
-    assert fleet.schedule.groups_due()
-    assert fleet.schedule.claim(mailbox().group, 10, 60)
-    assert fleet.readback.run_if_lost() is None
+    assert mortal.ledger.known("mb-a", ["one"])
+    assert mortal.published() == [record("one").events[0].json]
+    assert mortal.schedule.groups_due()
+    assert mortal.schedule.claim(mailbox().group, 10, 60)
+    assert mortal.readback.run_if_lost() is None
 
 
 def test_a_redis_restarted_while_it_is_compared_is_compared_again(
-    server: Valkey, store: MemoryStore, log: Log
+    server: Valkey, mortal: Fleet
 ) -> None:
-    fleet = Fleet(connect(server.url), store, log)
-    fleet.readback.run_if_lost()
-    fleet.ingest("one", BATCH)
-    epoch = fleet.checkpoints.epoch()
+    mortal.readback.run_if_lost()
+    mortal.ingest("one", BATCH)
+    epoch = mortal.checkpoints.epoch()
 
     def restart() -> None:
-        server.kill()
-        server.start()
+        server.restart()
 
     restart()
-    log.between = restart
+    mortal.log.between = restart
     with pytest.raises(StateUnavailable):
-        fleet.readback.run_if_lost()
-    assert not fleet.checkpoints.whole()
-    log.between = lambda: None
-    assert fleet.readback.run_if_lost() == (None, 0, 0, 0)
-    assert fleet.checkpoints.whole()
-    assert fleet.checkpoints.epoch() == epoch
+        mortal.readback.run_if_lost()
+    assert not mortal.checkpoints.whole()
+    mortal.log.between = lambda: None
+    assert mortal.readback.run_if_lost() == (None, 0, 0, 0)
+    assert mortal.checkpoints.whole()
+    assert mortal.checkpoints.epoch() == epoch
 
 
 def test_what_was_compared_once_is_not_compared_again_at_the_next_restart(
-    server: Valkey, store: MemoryStore, log: Log
+    server: Valkey, mortal: Fleet, store: MemoryStore
 ) -> None:
     """As by commands that start Redis and end it, where no worker ever writes a checkpoint."""
-    fleet = Fleet(connect(server.url), store, log)
-    fleet.readback.run_if_lost()
-    fleet.ingest("one", BATCH)
+    mortal.readback.run_if_lost()
+    mortal.ingest("one", BATCH)
     began = store.now()
     for _ in range(2):
-        server.kill()
-        server.start()
-        assert fleet.readback.run_if_lost()
-    assert log.asked[:2] == [None, None]
-    since = log.asked[2]
+        server.restart()
+        assert mortal.readback.run_if_lost()
+    assert mortal.log.asked[:2] == [None, None]
+    since = mortal.log.asked[2]
     assert since
     assert began - MARGIN <= since <= store.now() - MARGIN
 
@@ -329,22 +330,21 @@ def test_a_comparison_keeps_its_lock_while_it_lists_what_is_known(
 
 
 def test_a_redis_rolled_back_behind_its_checkpoint_is_read_back(
-    server: Valkey, store: MemoryStore, log: Log
+    server: Valkey, mortal: Fleet
 ) -> None:
-    fleet = Fleet(connect(server.url), store, log)
-    fleet.readback.run_if_lost()
-    fleet.ingest("kept", "01A")
-    assert len(fleet.published()) == 1
+    mortal.readback.run_if_lost()
+    mortal.ingest("kept", "01A")
+    assert len(mortal.published()) == 1
     snapshot = server.snapshot()
-    fleet.ingest("lost", "01B")
-    fleet.write(LATER)
+    mortal.ingest("lost", "01B")
+    mortal.write(LATER)
     server.roll_back(snapshot)
-    assert fleet.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept"}
-    assert fleet.checkpoints.lost()
-    assert fleet.readback.run_if_lost()
-    assert fleet.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept", "lost"}
-    assert fleet.published() == [record("lost").events[0].json]
-    assert not fleet.checkpoints.lost()
+    assert mortal.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept"}
+    assert mortal.checkpoints.lost()
+    assert mortal.readback.run_if_lost()
+    assert mortal.ledger.known("mb-a", ["kept", "lost"]).keys() == {"kept", "lost"}
+    assert mortal.published() == [record("lost").events[0].json]
+    assert not mortal.checkpoints.lost()
 
 
 def test_another_redis_is_noticed_though_it_is_whole(fleet: Fleet, run: Commands) -> None:
@@ -434,24 +434,22 @@ def test_a_read_back_that_lost_its_lock_stops_where_it_is(
 
 
 def test_a_redis_that_died_during_its_read_back_is_read_back_again(
-    server: Valkey, store: MemoryStore, log: Log
+    server: Valkey, mortal: Fleet
 ) -> None:
     """It has the lock, and may have forgotten what was read back in its last second."""
-    fleet = Fleet(connect(server.url), store, log)
-    fleet.registry.add(mailbox())
-    log.commits.append(Commit(BATCH, [record("one")]))
+    mortal.registry.add(mailbox())
+    mortal.log.commits.append(Commit(BATCH, [record("one")]))
 
     def die() -> None:
-        server.kill()
-        server.start()
+        server.restart()
 
-    log.between = die
+    mortal.log.between = die
     with pytest.raises(StateUnavailable, match="died"):
-        fleet.readback.run_if_lost()
-    assert fleet.checkpoints.lost()
-    log.between = lambda: None
-    assert fleet.readback.run_if_lost()
-    assert not fleet.checkpoints.lost()
+        mortal.readback.run_if_lost()
+    assert mortal.checkpoints.lost()
+    mortal.log.between = lambda: None
+    assert mortal.readback.run_if_lost()
+    assert not mortal.checkpoints.lost()
 
 
 def test_a_lock_lost_at_the_very_end_leaves_the_end_to_its_new_owner(

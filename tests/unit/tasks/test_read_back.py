@@ -113,8 +113,7 @@ def test_a_restarted_redis_is_compared_at_once_with_the_youngest_batches_too(
     batch = log.commit(log.now)
     tasks.read_back()
     assert worker.application.ledger.unknown_batches([batch])  # it may be on its way to the ledger
-    valkey.kill()
-    valkey.start()
+    valkey.restart()
     tasks.read_back()
     assert not worker.application.ledger.unknown_batches([batch])
 
