@@ -1,5 +1,16 @@
-"""`python -m ingest.cli` is `ingest`."""
+"""`ingest`, and `python -m ingest.cli`."""
 
-from ingest.cli.app import main
+from __future__ import annotations
 
-main()
+from ingest.memory import importing
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    with importing():
+        from ingest.cli import app
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `ingest --help` is quick.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -98,6 +99,7 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    gc.freeze()  # or Python looks for garbage once more, of which the system gets all in a moment
     sys.exit(code)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ingest.memory import importing
 from ingest.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _valkey(settings: Settings) -> Iterator[None]:
 
     valkey = EmbeddedValkey(settings.valkey_directory)
     try:
-        with ThreadPoolExecutor(1) as aside:
+        with ThreadPoolExecutor(1) as aside, importing():
             starting = aside.submit(valkey.start)
             importlib.import_module("ingest.bootstrap")
         starting.result()

@@ -1,4 +1,4 @@
-"""What the C library does with memory, told by itself in a process of its own."""
+"""What the C library and the garbage collector do, told by themselves in a process of their own."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ libc.malloc_info(0, file)
 libc.fclose(file)
 """
 
+COLLECTOR = """
+import gc
+from ingest.memory import importing
+with importing():
+    assert not gc.isenabled()
+    import ingest.bootstrap
+print(gc.isenabled(), any(each is vars(ingest.bootstrap) for each in gc.get_objects()))
+try:
+    with importing():
+        import ingest.nowhere
+except ImportError:
+    print(gc.isenabled())
+"""
+
 
 def heaps(told: Path, how: str) -> int:
     subprocess.run([sys.executable, "-c", HEAPS, told, how], check=True)
@@ -41,3 +55,8 @@ def heaps(told: Path, how: str) -> int:
 def test_threads_share_one_heap(tmp_path: Path) -> None:
     assert heaps(tmp_path / "told", "untouched") > 1
     assert heaps(tmp_path / "told", "tuned") == 1
+
+
+def test_the_garbage_collector_rests_while_modules_are_imported_and_passes_over_them() -> None:
+    ran = subprocess.run([sys.executable, "-c", COLLECTOR], check=True, capture_output=True)
+    assert ran.stdout.split() == [b"True", b"False", b"True"]
