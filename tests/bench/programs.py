@@ -15,6 +15,7 @@ from tests.servers.dovecot import Dovecot, Maildrop
 
 INGEST = str(Path(sys.executable).with_name("ingest"))
 POPLIB_LOOP = Path(__file__).with_name("poplib_loop.py")
+DISCARD = Path(__file__).with_name("discard.py")
 
 
 class Command(NamedTuple):
@@ -116,8 +117,18 @@ def fetchmail(dovecot: Dovecot, maildrop: Maildrop, directory: Path) -> Command:
 
 def poplib_loop(dovecot: Dovecot, maildrop: Maildrop, directory: Path) -> Command:
     """Attachments to files."""
-    session = [dovecot.host, str(dovecot.pop3_port), maildrop.name, maildrop.password]
-    return Command([sys.executable, str(POPLIB_LOOP), *session, str(directory)], {})
+    return Command([*_session(POPLIB_LOOP, dovecot, maildrop), str(directory)], {})
+
+
+def durable_poplib_loop(dovecot: Dovecot, maildrop: Maildrop, directory: Path) -> Command:
+    """Messages and attachments to files, each synced before the DELE."""
+    command = poplib_loop(dovecot, maildrop, directory)
+    return command._replace(arguments=[*command.arguments, "--durable"])
+
+
+def discard(dovecot: Dovecot, maildrop: Maildrop, _directory: Path) -> Command:
+    """To nowhere: how long the server takes, and so the limit of all others."""
+    return Command(_session(DISCARD, dovecot, maildrop), {})
 
 
 OURS = Program("mail-ingest", ingest, INGEST)
@@ -126,7 +137,14 @@ PEERS = (
     Program("fetchmail", fetchmail, "fetchmail", "fetchmail"),
     Program("getmail6", getmail, "getmail", "getmail6"),
     Program("poplib + email", poplib_loop, sys.executable),
+    Program("poplib + email, durable", durable_poplib_loop, sys.executable),
+    Program("(read and discard)", discard, sys.executable),
 )
+
+
+def _session(script: Path, dovecot: Dovecot, maildrop: Maildrop) -> list[str]:
+    session = [dovecot.host, str(dovecot.pop3_port), maildrop.name, maildrop.password]
+    return [sys.executable, str(script), *session]
 
 
 def _maildir(directory: Path) -> Path:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests import messages
 from tests.bench.measure import measure
-from tests.bench.programs import poplib_loop
+from tests.bench.programs import Command, discard, durable_poplib_loop, poplib_loop
 from tests.servers.dovecot import Dovecot, Maildrop
+
+Prepare = Callable[[Dovecot, Maildrop, Path], Command]
 
 
 def test_the_peak_is_that_of_the_command_and_not_of_the_bench(tmp_path: Path) -> None:
@@ -33,14 +38,19 @@ def test_processor_time_of_children_counts(tmp_path: Path) -> None:
     assert measured.cpu >= 0.2
 
 
-def test_the_poplib_loop_stores_each_attachment_and_empties_the_maildrop(
-    dovecot: Dovecot, maildrop: Maildrop, tmp_path: Path
+@pytest.mark.parametrize("prepare", [poplib_loop, durable_poplib_loop, discard])
+def test_each_loop_empties_the_maildrop_and_stores_what_it_says(
+    dovecot: Dovecot, maildrop: Maildrop, tmp_path: Path, prepare: Prepare
 ) -> None:
-    made = [messages.with_attachment(seed, 100_000) for seed in range(3)]
+    made = [messages.with_attachment(seed, 100_000) for seed in range(70)]
     maildrop.deliver_many(each.octets for each in made)
-    command = poplib_loop(dovecot, maildrop, tmp_path)
+    command = prepare(dovecot, maildrop, tmp_path)
     assert measure(command.arguments, command.environment, tmp_path).exit_code == 0
     assert maildrop.count() == 0
-    for each in made:
-        stored = (tmp_path / each.leaves[-1]).read_bytes()
-        assert hashlib.sha256(stored).hexdigest() == each.leaves[-1]
+    if prepare is discard:
+        return
+    stored = [each.leaves[-1] for each in made]
+    if prepare is durable_poplib_loop:
+        stored += [hashlib.sha256(each.octets).hexdigest() for each in made]
+    for name in stored:
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == name
