@@ -5,7 +5,8 @@ got when its index was whole, and how many checkpoints it had counted. A Redis w
 empty; one with another epoch is another one; one that counts less than the checkpoint says was
 rolled back. A restart or a failover changes the run id: Redis may have lost its last writes then,
 so that mailboxes and batches are compared with the store before anything is claimed.
-A store without checkpoint, where Redis has counted some, is another store, or lost its objects.
+A store without checkpoint, where Redis has counted some, is another store, or lost its objects. So
+did one whose checkpoint is older than those that it confirmed to Redis: it was set back.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _OCTETS_MAX: Final = 64 * 1024
 MARGIN: Final = timedelta(hours=7)
 
 _LOOK_SECONDS: Final = 86400  # longer than a comparison takes
+
+_OVERTAKEN: Final = 1  # a checkpoint may be so slow that the next one is in the store before it
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +101,8 @@ class Checkpoints:
         """Say how far every sink is done; None where that can't be said.
 
         It can't where Redis has no epoch, or was rolled back since its last checkpoint: what it
-        says of the outbox is of the past then, and its epoch is withdrawn.
+        says of the outbox is of the past then, and its epoch is withdrawn. Nor where the store was
+        set back, which a new checkpoint would hide.
 
         `compared`: all batches committed until then are known to Redis, by comparison with the
         store. `look`: that in which they were compared.
@@ -106,7 +110,9 @@ class Checkpoints:
         epoch = self.epoch()
         if epoch is None:
             return None
-        last, before = self.read(), self._done(compared)
+        confirmed, last, before = self._confirmed(), self.read(), self._done(compared)
+        if _is_set_back(last, confirmed):
+            return None
         count = int(self.commands.run("INCR", self.commands.key("checkpoints")))
         if last and count <= last.count:
             self.withdraw()
@@ -134,8 +140,9 @@ class Checkpoints:
         return done
 
     def put(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Write this checkpoint."""
+        """Write this checkpoint, and let Redis know that the store has it."""
         self._store.put(_KEY, msgspec.json.encode(checkpoint))
+        self.commands.run("SET", self.commands.key("confirmed"), checkpoint.count)
         return checkpoint
 
     def run_id(self) -> str:
@@ -157,11 +164,11 @@ class Checkpoints:
         Also true of a new installation, whose read-back finds nothing and is done at once.
 
         Raises:
-            StoreChanged: the store is another one, or was emptied: what Redis says of it, and
-                what may be deleted because of that, is wrong.
+            StoreChanged: the store is another one, or was emptied or set back: what Redis says of
+                it, and what may be deleted because of that, is wrong.
         """
         # Asked for before the checkpoint, which is written before they are.
-        epoch, counted = self.epoch(), self.count()
+        epoch, counted, confirmed = self.epoch(), self.count(), self._confirmed()
         checkpoint = self.read()
         if checkpoint is None:
             if epoch is None and not counted:
@@ -172,7 +179,18 @@ class Checkpoints:
                 remedy="correct INGEST_STORE, or restore what was in it; to begin anew with an "
                 "empty store, use an empty Redis",
             )
+        if _is_set_back(checkpoint, confirmed):
+            raise StoreChanged(
+                f"the object store has checkpoint {checkpoint.count}, and has confirmed checkpoint "
+                f"{confirmed} before: an older copy was restored, or this Redis belongs to another",
+                remedy="correct INGEST_STORE or INGEST_REDIS_URL, or do as the operations guide "
+                "says of a bucket that was restored from an older copy",
+            )
         return checkpoint.epoch != epoch or self.count() < checkpoint.count
+
+    def _confirmed(self) -> int:
+        """The count of the last checkpoint that the store is known to have had; 0: none."""
+        return int(self.commands.run("GET", self.commands.key("confirmed")) or 0)
 
     def whole(self) -> bool:
         """Whether mailboxes can be claimed: Redis was compared with the store since it started."""
@@ -186,3 +204,8 @@ class Checkpoints:
     def distrust(self) -> None:
         """Let no run of Redis count as compared: nothing can be claimed until this one is."""
         self.commands.run("DEL", self.commands.key("run-id"))
+
+
+def _is_set_back(last: Checkpoint | None, confirmed: int) -> bool:
+    """Whether the store, which has this checkpoint, lost later ones that it had confirmed."""
+    return confirmed > 0 and (last is None or last.count < confirmed - _OVERTAKEN)

@@ -113,7 +113,7 @@ class ReadBack:
             StoreChanged: the store is not the one that Redis knows.
             StateError, StoreError: they may not all be known.
         """
-        if self._checkpoints.epoch() is not None:
+        if self._checkpoints.epoch() is not None or not self._checkpoints.lost():
             return
         if self._checkpoints.read() is None:
             self.run_if_lost()

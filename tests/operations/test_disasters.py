@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ingest.objects.sweep import sweep
+from ingest.state.checkpoint import Checkpoints
 from ingest.state.connect import connect
 from ingest.state.secrets import new_key
 from tests import messages
@@ -231,9 +232,15 @@ def test_a_bucket_restored_from_an_older_copy_loses_nothing_that_servers_have(
     before = published(ours)
     stop(ours)
 
-    with ours.store() as store:
+    with ours.store() as store, closing(connect(redis.url)) as client:
+        checkpoints = Checkpoints(client, store)
+        for _ in range(6):  # those of half an hour
+            assert checkpoints.write(store.now(), checkpoints.look())
         store.delete([item.key for item in store.list("")])
     operator(ours, STORE=copied, BACKUP=ours.settings.store).types("Back up and restore")
+    refused = ours.start("worker")
+    assert refused.process.wait(30)
+    assert "an older copy was restored" in refused.log.read_text()
     operates.types("The bucket was restored from an older copy")
     start(ours)
     ours.wait(lambda: _records(ours) == hashes, 60)

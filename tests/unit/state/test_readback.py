@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -83,6 +83,11 @@ class Fleet:
         events = self.outbox.read(100)
         self.outbox.acknowledge([event.entry for event in events])
         return [event.json for event in events]
+
+
+def set_to(store: MemoryStore, objects: Mapping[str, bytes]) -> None:
+    store.objects.clear()
+    store.objects.update(objects)
 
 
 @pytest.fixture
@@ -372,6 +377,69 @@ def test_a_store_that_lost_what_redis_knows_is_refused_and_changes_nothing(
     store.objects.update(whole)
     assert bool(fleet.readback.run_if_lost()) == withdrawn
     assert not fleet.checkpoints.lost()
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_a_store_that_was_set_back_to_an_older_copy_is_refused_and_changes_nothing(
+    fleet: Fleet, store: MemoryStore, *, withdrawn: bool
+) -> None:
+    fleet.readback.run_if_lost()
+    older = dict(store.objects)
+    fleet.registry.add(mailbox())
+    for _ in range(2):
+        assert fleet.write(LATER)
+    if withdrawn:
+        fleet.checkpoints.withdraw()
+    whole = dict(store.objects)
+    set_to(store, older)
+    with pytest.raises(StoreChanged, match="has checkpoint 1, and has confirmed checkpoint 3"):
+        fleet.readback.run_if_lost()
+    if withdrawn:
+        with pytest.raises(StoreChanged):
+            fleet.readback.restore_mailboxes()
+    assert fleet.write(LATER) is None
+    assert [one.id for one in fleet.registry.list()] == ["mb-a"]
+    assert store.objects == older
+    set_to(store, whole)
+    assert bool(fleet.readback.run_if_lost()) == withdrawn
+    assert fleet.write(LATER)
+
+
+def test_a_store_that_was_set_back_is_taken_for_true_by_an_empty_redis(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    older = dict(store.objects)
+    for _ in range(2):
+        fleet.write(LATER)
+    set_to(store, older)
+    fleet.client.flushall()
+    assert fleet.readback.run_if_lost()
+    assert fleet.write(LATER)
+    assert not fleet.checkpoints.lost()
+
+
+def test_a_checkpoint_that_was_overtaken_by_the_next_is_no_older_copy(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    slow, fast = fleet.write(LATER), fleet.write(LATER)
+    assert slow
+    assert fast
+    assert fast.count == slow.count + 1
+    store.put("checkpoint.json", msgspec.json.encode(slow))
+    assert not fleet.checkpoints.lost()
+    assert (later := fleet.write(LATER))
+    assert later.count > fast.count
+
+
+def test_no_checkpoint_is_written_to_a_store_that_was_emptied_in_the_middle_of_a_comparison(
+    fleet: Fleet, store: MemoryStore
+) -> None:
+    fleet.readback.run_if_lost()
+    store.objects.clear()
+    assert fleet.write(LATER) is None
+    assert store.objects == {}
 
 
 def test_while_one_worker_reads_back_others_neither_do_nor_claim(fleet: Fleet) -> None:

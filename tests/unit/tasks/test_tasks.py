@@ -87,9 +87,26 @@ def test_nothing_is_claimed_any_more_once_the_store_was_emptied(
     worker.application.schedule.schedule(mailbox(), -1)
     tasks.read_back()
     shutil.rmtree(tmp_path / "store")
+    assert_refuses(worker)
+
+
+def test_nothing_is_claimed_any_more_once_the_store_was_set_back_to_an_older_copy(
+    worker: Worker, tmp_path: Path
+) -> None:
+    worker.application.schedule.schedule(mailbox(), -1)
+    tasks.read_back()
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    for _ in range(2):
+        tasks.read_back()
+    shutil.rmtree(tmp_path / "store")
+    shutil.move(tmp_path / "copy", tmp_path / "store")
+    assert_refuses(worker)
+
+
+def assert_refuses(worker: Worker) -> None:
+    """However often it is asked."""
     assert worker.application.schedule.groups_due()
-    with pytest.raises(StoreChanged):
-        tasks.read_back()
-    assert not worker.application.schedule.groups_due()
-    with pytest.raises(StoreChanged):
-        tasks.read_back()
+    for _ in range(2):
+        with pytest.raises(StoreChanged):
+            tasks.read_back()
+        assert not worker.application.schedule.groups_due()
