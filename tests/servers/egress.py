@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
 from tests.servers.certificates import Certificates
 from tests.servers.ports import HOST
-
-Accepted: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.servers.streams import served
 
 _BLOCK = 65536
 
@@ -42,7 +39,7 @@ class ConnectProxy:
 def connect_proxy() -> Iterator[ConnectProxy]:
     """Run such a proxy until the end of the block."""
     proxy = ConnectProxy()
-    with _served(proxy.accepted) as port:
+    with served(proxy.accepted) as port:
         proxy.url = f"http://{HOST}:{port}"
         yield proxy
 
@@ -56,7 +53,7 @@ def tls_front(host: str, port: int, certificates: Certificates) -> Iterator[int]
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _join(reader, writer, host, port)
 
-    with _served(accepted, context) as front:
+    with served(accepted, context) as front:
         yield front
 
 
@@ -85,38 +82,3 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while octets := await reader.read(_BLOCK):
         writer.write(octets)
         await writer.drain()
-
-
-@contextlib.contextmanager
-def _served(accepted: Accepted, context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serve on a free port, in a thread of its own; the port."""
-    loop = asyncio.new_event_loop()
-    started, stop = threading.Event(), asyncio.Event()
-    port = 0
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await accepted(reader, writer)
-        writer.transport.abort()
-
-    async def serve() -> None:
-        nonlocal port
-        server = await asyncio.start_server(one, HOST, 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        started.set()
-        await stop.wait()
-        server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="egress")
-    thread.start()
-    started.wait()
-    try:
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from tests.servers.ports import HOST
+from tests.servers.streams import served
 
 BLOCK = 65536
 BLOCKS_IN_FLIGHT = 256
@@ -75,36 +75,13 @@ def _flipped(octets: bytes, so_far: int, place: int | None) -> bytes:
 def tcp_proxy(host: str, port: int, *, round_trip: float = 0.0) -> Iterator[Proxy]:
     """Run a proxy before that server, in a thread of its own, until the end of the block."""
     proxy = Proxy(round_trip=round_trip)
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-    stop = asyncio.Event()
-    joined = set[asyncio.Task[None] | None]()  # the loop's own references are weak
 
-    async def serve() -> None:
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            proxy.connections += 1
-            joined.add(asyncio.current_task())
-            await _connect(proxy, (reader, writer), (host, port))
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        proxy.connections += 1
+        await _connect(proxy, (reader, writer), (host, port))
 
-        server = await asyncio.start_server(accepted, HOST, 0)
-        proxy.port = server.sockets[0].getsockname()[1]
-        started.set()
-        await stop.wait()
-        server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="tcp-proxy")
-    thread.start()
-    started.wait()
-    try:
+    with served(accepted) as proxy.port:
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
 
 
 async def _connect(
@@ -119,10 +96,8 @@ async def _connect(
     def alive() -> bool:
         return number > proxy.dead
 
-    writers = [client_writer]
+    server_reader, server_writer = await asyncio.open_connection(*server_address)
     try:
-        server_reader, server_writer = await asyncio.open_connection(*server_address)
-        writers.append(server_writer)
         async with asyncio.TaskGroup() as directions:
             for reader, writer, limit in (
                 (client_reader, server_writer, proxy.limit_up),
@@ -134,8 +109,7 @@ async def _connect(
     except* (OSError, _Cut):
         pass
     finally:
-        for writer in writers:
-            writer.transport.abort()
+        server_writer.transport.abort()
 
 
 async def _take(proxy: Proxy, reader: asyncio.StreamReader, blocks: Blocks) -> None:
