@@ -16,6 +16,7 @@ from ingest.events.schema import ingested
 from ingest.intake.batch import Batch
 from ingest.intake.ports import Log, PartWriter
 from ingest.intake.probe import Recognition
+from ingest.intake.skeleton import SkeletonWriter
 from ingest.mime.envelope import envelope
 from ingest.mime.events import (
     Body,
@@ -39,15 +40,10 @@ from ingest.model import (
     Part,
     Probe,
     Record,
-    Skeleton,
     record_id,
 )
 from ingest.observability import tracing
 from ingest.pop3 import headers
-
-# A skeleton up to here goes into the commit object, a larger one becomes an object of its own.
-_MOST_SKELETON_OCTETS = 256 * 1024
-
 
 _PREVIEW_CHARACTERS = 400
 _PREVIEW_OCTETS = 4096  # of the body; a text has markup and white space too
@@ -109,7 +105,7 @@ class Draft:
         self._crumbs = bytearray()
         self._writers = ExitStack()
         self._finished: list[str] = []  # objects of a message that is not committed
-        self._skeleton = _SkeletonWriter(batch, self._writers)
+        self._skeleton = SkeletonWriter(batch, self._writers)
         self._program = ProgramBuilder()
         self._envelope = Envelope()
         self._recognise = recognise
@@ -347,46 +343,3 @@ class _Leaf:
         Raw octets count too, since any number of them may decode to nothing.
         """
         return self.octets >= self._threshold or self.held_octets >= 2 * self._threshold + _SLACK
-
-
-class _SkeletonWriter:
-    """What no part holds: in memory while it is small, an object of its own when it is large."""
-
-    def __init__(self, batch: Batch, writers: ExitStack) -> None:
-        self._batch = batch
-        self._writers = writers
-        self._octets = bytearray()
-        self._size = 0
-        self._sha256 = hashlib.sha256()  # of what the writer was given
-        self._writer: PartWriter | None = None
-
-    def write(self, octets: Octets) -> None:
-        """Append.
-
-        Raises:
-            StoreError: the object could not be written.
-        """
-        self._size += len(octets)
-        if self._writer is not None:
-            self._sha256.update(octets)
-            self._writer.write(octets)
-            return
-        self._octets += octets
-        if len(self._octets) > _MOST_SKELETON_OCTETS:
-            self._sha256.update(self._octets)
-            self._writer = self._writers.enter_context(self._batch.create_part())
-            self._writer.write(self._octets)
-            self._octets = bytearray()
-
-    def commit(self, message_octets: int, message_sha256: str) -> tuple[Skeleton, bytes | None]:
-        """Where the skeleton is, and its octets if they belong into the commit object.
-
-        The skeleton of a message without extracted parts is the message: its hash is known.
-        """
-        if self._writer is None:
-            octets = bytes(self._octets)
-            whole = self._size == message_octets
-            sha256 = message_sha256 if whole else hashlib.sha256(octets).hexdigest()
-            return Skeleton(self._size, sha256), octets
-        self._batch.await_part(self._writer.commit())
-        return Skeleton(self._size, self._sha256.hexdigest(), self._writer.key), None
